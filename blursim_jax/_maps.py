@@ -1,0 +1,95 @@
+"""Where two images differ: the maps behind the terms."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from blursim_jax import _checks
+from blursim_jax._checks import ChannelAxis, Normalization, Options, SobelKernelSize, Spectrum
+from blursim_jax._edges import edge_difference
+from blursim_jax._edges import scale as edge_scale
+from blursim_jax._loss import check_images, compute_dtype, to_planes
+from blursim_jax._numerics import per_plane
+from blursim_jax._spectrum import inverse_contrast, spectrum_difference
+
+
+class BlurSimMaps(NamedTuple):
+    """Differences of the spectra, zero frequency in the middle, and of the edges, each (..., H, W)."""
+
+    spectrum: jax.Array
+    edges: jax.Array
+
+
+def blursim_maps(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    sobel_kernel_size: SobelKernelSize = 5,
+    spectrum: Spectrum = "magnitude",
+    normalization: Normalization = "area",
+    data_range: float = 1.0,
+    channel_axis: ChannelAxis = None,
+) -> BlurSimMaps:
+    r"""At which frequencies two images differ, and where along their edges: maps to look at.
+
+    For a plane pair the maps are `|e|` over the full spectrum, e as in `blursim` (A - B for `"complex"`), and
+    `|E(a) - E(b)|`. Under `normalization="relative"` each is divided by what its term is divided by beyond N
+    (`"log"` by nothing), so that for a plane of N pixels, whatever the options,
+
+    - `norm(edges) / N` is Specific,
+    - `norm(spectrum) / N` is General for `"magnitude"`; so it is for `"complex"` but for OpenCV's padding, and
+      `norm(spectrum) / sqrt(N)` is General for `"log"`.
+
+    With channels, the maps are means over them.
+
+    Args:
+        predictions: Images `(..., H, W)`, or with channels where `channel_axis` says.
+        targets: Images of the same shape.
+        sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
+        spectrum: `"magnitude"`, `"complex"` or `"log"`.
+        normalization: `"area"` or `"relative"`.
+        data_range: What pixel value stands for white.
+        channel_axis: None, -1 or -3.
+
+    Returns:
+        `BlurSimMaps(spectrum, edges)`, both `(..., H, W)`, float64 if either input is, else float32. The zero
+        frequency stands at `[H // 2, W // 2]`.
+
+    Raises:
+        ValueError: As `blursim`.
+        TypeError: As `blursim`.
+
+    References:
+        As `blursim`.
+
+    >>> import jax.numpy as jnp
+    >>> from blursim_jax import blursim_maps
+    >>> targets = jnp.zeros((8, 8)).at[2:6, 2:6].set(1.0)
+    >>> maps = blursim_maps(targets + 0.5, targets)
+    >>> print(maps.spectrum[4, 4], maps.edges.max())
+    32.0 0.0
+    """
+    options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
+    predictions, targets, batch_shape = check_images(predictions, targets, options)
+    return _maps(predictions, targets, options, batch_shape)
+
+
+@functools.partial(jax.jit, static_argnames=("options", "batch_shape"))
+def _maps(predictions: jax.Array, targets: jax.Array, options: Options, batch_shape: tuple[int, ...]) -> BlurSimMaps:
+    dtype = compute_dtype(predictions, targets)
+    a, b = to_planes(predictions, options, dtype), to_planes(targets, options, dtype)
+    height, width = a.shape[-2:]
+    if options.spectrum == "complex":
+        spectrum = jnp.fft.fft2(a - b)
+    else:
+        spectrum, _, _ = spectrum_difference(a, b, options.spectrum, jnp.fft.fft2)
+    edges, _, edges_b = edge_difference(a, b, options.sobel_kernel_size)
+    maps = BlurSimMaps(
+        spectrum=jnp.fft.fftshift(jnp.abs(spectrum), axes=(-2, -1)) * per_plane(inverse_contrast(b, options)),
+        edges=jnp.abs(edges) * per_plane(edge_scale(edges_b, options) * (height * width)),
+    )
+    channels = 1 if options.channel_axis is None else predictions.shape[options.channel_axis]
+    return jax.tree.map(lambda x: jnp.mean(x.reshape(*batch_shape, channels, height, width), axis=-3), maps)

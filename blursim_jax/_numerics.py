@@ -1,0 +1,30 @@
+"""Square root, division and norm whose values and gradients are 0, never NaN, where the plain ones have none."""
+
+import jax
+import jax.numpy as jnp
+
+
+def safe_sqrt(x: jax.Array) -> jax.Array:
+    """The square root, with gradient 0 (not inf) at 0.
+
+    NaN stays NaN: the test is for what is not positive, and NaN is replaced on neither side.
+    """
+    # Two `where`s: with one, the gradient of the branch not taken is 0 * inf = NaN.
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
+
+
+def safe_divide(x: jax.Array, y: jax.Array) -> jax.Array:
+    """The quotient, with value and gradients 0 where the divisor is 0."""
+    zero = y == 0
+    return jnp.where(zero, 0, x / jnp.where(zero, 1, y))
+
+
+def norm(x: jax.Array) -> jax.Array:
+    """The Frobenius norm of every plane, (..., H, W) to (...), with gradient 0 at 0."""
+    return safe_sqrt(jnp.sum(x * x, axis=(-2, -1)))
+
+
+def per_plane(x: jax.Array) -> jax.Array:
+    """Give one number a plane, (...), the shape (..., 1, 1) that multiplies planes."""
+    return x[..., None, None]
