@@ -1,0 +1,109 @@
+"""The formula written out once more in float64, with full NumPy transforms and OpenCV, sharing no code.
+
+One plane pair at a time, in the plainest form: no half spectrum, no difference taken first, no safe division.
+"""
+
+import cv2
+import numpy as np
+
+LEVEL = 1 / 255
+GAIN = {3: 4, 5: 48, 7: 640}
+
+
+def terms(
+    a: np.ndarray, b: np.ndarray, *, size: int = 5, spectrum: str = "magnitude", normalization: str = "area"
+) -> tuple[float, float]:
+    """General and Specific of two planes (H, W)."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    n = a.size
+    relative = normalization == "relative"
+    spread = np.sqrt(np.var(b) + LEVEL**2)
+    transform_a, transform_b = np.fft.fft2(a), np.fft.fft2(b)
+    if spectrum == "magnitude":
+        general = np.linalg.norm(np.abs(transform_a) - np.abs(transform_b)) / n
+        general = general / spread if relative else general
+    elif spectrum == "complex":
+        padded = cv2.getOptimalDFTSize(a.shape[0]) * cv2.getOptimalDFTSize(a.shape[1])
+        general = np.linalg.norm(a - b) / (np.sqrt(n) * spread if relative else np.sqrt(padded))
+    else:
+        c = np.sqrt(n) / 255
+        general = np.linalg.norm(np.log(np.abs(transform_a) + c) - np.log(np.abs(transform_b) + c)) / np.sqrt(n)
+    edges_a, edges_b = edges(a, size), edges(b, size)
+    divisor = np.sqrt(np.sum(edges_b**2) + n * (GAIN[size] * LEVEL) ** 2) if relative else n
+    return float(general), float(np.linalg.norm(edges_a - edges_b) / divisor)
+
+
+def edges(x: np.ndarray, size: int) -> np.ndarray:
+    """Sobel gradient magnitude."""
+    return np.hypot(*(cv2.Sobel(x, cv2.CV_64F, *order, ksize=size) for order in ((1, 0), (0, 1))))
+
+
+def gradients(
+    a: np.ndarray, b: np.ndarray, *, size: int = 5, spectrum: str = "magnitude", normalization: str = "area"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Gradients of General and of Specific by `a`, for spectra and edges without zeros but at corners."""
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    n = a.size
+    relative = normalization == "relative"
+    spread = np.sqrt(np.var(b) + LEVEL**2) if relative else 1
+    transform_a, transform_b = np.fft.fft2(a), np.fft.fft2(b)
+    magnitude_a, magnitude_b = np.abs(transform_a), np.abs(transform_b)
+    if spectrum == "complex":
+        padded = cv2.getOptimalDFTSize(a.shape[0]) * cv2.getOptimalDFTSize(a.shape[1])
+        general = (a - b) / np.linalg.norm(a - b) / (np.sqrt(n) * spread if relative else np.sqrt(padded))
+    else:
+        c = np.sqrt(n) / 255
+        read, slope, divisor = {
+            "magnitude": (lambda m: m, np.ones_like(magnitude_a), n * spread),
+            "log": (lambda m: np.log(m + c), 1 / (magnitude_a + c), np.sqrt(n)),
+        }[spectrum]
+        e = read(magnitude_a) - read(magnitude_b)
+        by_bin = e / np.linalg.norm(e) * slope * transform_a / magnitude_a
+        general = n * np.fft.ifft2(by_bin).real / divisor
+    by_x, by_y = sobel_matrices(a.shape, size)
+    horizontal, vertical = by_x[0] @ a @ by_x[1].T, by_y[0] @ a @ by_y[1].T
+    edges_a, edges_b = edges(a, size), edges(b, size)
+    e = edges_a - edges_b
+    # Reflect-101 makes either derivative 0 at the two ends along it, and so both at the corners.
+    inside = edges_a > 1e-9 * np.max(edges_a)
+    weight = np.where(inside, e, 0) / np.linalg.norm(e) / np.where(inside, edges_a, 1)
+    specific = by_x[0].T @ (weight * horizontal) @ by_x[1] + by_y[0].T @ (weight * vertical) @ by_y[1]
+    divisor = np.sqrt(np.sum(edges_b**2) + n * (GAIN[size] * LEVEL) ** 2) if relative else n
+    return general, specific / divisor
+
+
+def sobel_matrices(shape: tuple[int, int], size: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """For either derivative the matrices L, R of x -> L x R^T, read off OpenCV's filter one unit column at a time."""
+
+    def matrix(n: int, taps: np.ndarray) -> np.ndarray:
+        return cv2.sepFilter2D(np.eye(n), cv2.CV_64F, np.ones(1), taps, borderType=cv2.BORDER_REFLECT_101)
+
+    pairs = []
+    for order in ((1, 0), (0, 1)):
+        along_x, along_y = cv2.getDerivKernels(*order, size, ktype=cv2.CV_64F)
+        pairs.append((matrix(shape[0], along_y), matrix(shape[1], along_x)))
+    return tuple(pairs)
+
+
+def released(a: np.ndarray, b: np.ndarray, alpha: float) -> float:
+    """What the released `torch-blursim` computes for two grey images 0..255, from a description of its steps.
+
+    The transform of each image padded with zeros to OpenCV's optimal size; the norm of the complex difference over
+    the padded area; the 5x5 Sobel magnitudes' difference over the area.
+    """
+    transforms = []
+    for image in (a, b):
+        height, width = (cv2.getOptimalDFTSize(n) for n in image.shape)
+        padded = cv2.copyMakeBorder(
+            image.astype(np.float64),
+            0,
+            height - image.shape[0],
+            0,
+            width - image.shape[1],
+            cv2.BORDER_CONSTANT,
+            value=[0],
+        )
+        transforms.append(cv2.dft(padded, flags=cv2.DFT_COMPLEX_OUTPUT))
+    general = np.linalg.norm(transforms[0] - transforms[1]) / (transforms[0].shape[0] * transforms[0].shape[1])
+    specific = np.linalg.norm(edges(a.astype(np.float64), 5) - edges(b.astype(np.float64), 5)) / a.size
+    return float((1 - alpha) * general + alpha * specific)

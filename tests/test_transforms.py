@@ -1,0 +1,220 @@
+"""Every public function under every transform of JAX, with and without `jit`, and what is compiled how often."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax import lax
+from jax.sharding import Mesh, PartitionSpec
+
+from blursim_jax import BlurSim, blursim, blursim_maps, blursim_terms
+from blursim_jax._edges import smooth_by_convolution, smooth_by_slices, sobel
+from blursim_jax._taps import SMOOTHING
+
+A, B = np.random.default_rng(0).random((2, 4, 10, 12), np.float32)
+SPECTRA = ("magnitude", "complex", "log")
+close = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-8)
+
+
+@pytest.fixture(params=[False, True], ids=["eager", "jit"])
+def maybe_jit(request: pytest.FixtureRequest) -> Callable:
+    return jax.jit if request.param else lambda function: function
+
+
+@contextlib.contextmanager
+def compilations() -> Iterator[list]:
+    """Collects one entry for every program that XLA compiles inside the block."""
+    seen = []
+
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            seen.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield seen
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_jit_grad_and_value_and_grad(maybe_jit: Callable, spectrum: Any) -> None:
+    loss = functools.partial(blursim, spectrum=spectrum)
+    value, gradient = maybe_jit(jax.value_and_grad(loss))(A, B)
+    close(value, maybe_jit(loss)(A, B))
+    close(gradient, maybe_jit(jax.grad(loss))(A, B))
+    singles = [jax.grad(loss)(a, b) / 4 for a, b in zip(A, B, strict=True)]
+    close(gradient, np.stack(singles))
+
+
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_vmap(maybe_jit: Callable, spectrum: Any) -> None:
+    loss = functools.partial(blursim, spectrum=spectrum, normalization="relative")
+    close(maybe_jit(jax.vmap(loss))(A, B), loss(A, B, reduction="none"))
+    # One target for all, images along the last axis, an alpha each, a batch inside a batch, gradients.
+    close(maybe_jit(jax.vmap(loss, (0, None)))(A, B[0]), [loss(a, B[0]) for a in A])
+    close(maybe_jit(jax.vmap(loss, -1))(np.moveaxis(A, 0, -1), np.moveaxis(B, 0, -1)), loss(A, B, reduction="none"))
+    alphas = np.linspace(0, 1, 4, dtype=np.float32)
+    weighted = jax.vmap(lambda a, b, alpha: loss(a, b, alpha=alpha))
+    close(maybe_jit(weighted)(A, B, alphas), loss(A, B, alpha=alphas, reduction="none"))
+    pairs = (A.reshape(2, 2, 10, 12), B.reshape(2, 2, 10, 12))
+    close(maybe_jit(jax.vmap(jax.vmap(loss)))(*pairs).reshape(-1), loss(A, B, reduction="none"))
+    close(maybe_jit(jax.vmap(jax.grad(loss)))(A, B), 4 * jax.grad(loss)(A, B))
+
+
+def test_vmap_over_a_batch_that_is_cut_into_blocks() -> None:
+    a, b = np.random.default_rng(1).random((2, 2, 6, 256, 256), np.float32)
+    close(jax.vmap(blursim)(a, b), blursim(a, b, reduction="none").mean(axis=1))
+    close(jax.vmap(jax.grad(blursim))(a, b), 2 * jax.grad(blursim)(a, b), rtol=1e-4, atol=1e-10)
+
+
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_jvp_linearize_and_hessian(x64: None, maybe_jit: Callable, spectrum: Any) -> None:
+    a, b = np.random.default_rng(0).random((2, 6, 5))
+    loss = functools.partial(blursim, spectrum=spectrum)
+    direction = np.random.default_rng(1).random((6, 5))
+    gradient = jax.grad(loss)(a, b)
+    value, slope = maybe_jit(lambda a, t: jax.jvp(lambda a: loss(a, b), (a,), (t,)))(a, direction)
+    close(value, loss(a, b))
+    close(slope, np.vdot(gradient, direction))
+    close(maybe_jit(lambda a, t: jax.linearize(lambda a: loss(a, b), a)[1](t))(a, direction), slope)
+    hessian = np.asarray(maybe_jit(jax.hessian(loss))(a, b))
+    step = 1e-6 * direction
+    change = (jax.grad(loss)(a + step, b) - jax.grad(loss)(a - step, b)) / 2e-6
+    close(np.tensordot(hessian, direction, 2), change, rtol=1e-6)
+    np.testing.assert_allclose(hessian, np.transpose(hessian, (2, 3, 0, 1)), atol=1e-12)
+
+
+def test_checkpoint_scan_and_while(maybe_jit: Callable) -> None:
+    gradient = jax.grad(blursim)(A, B)
+    close(maybe_jit(jax.grad(jax.checkpoint(blursim)))(A, B), gradient)
+
+    def summed(a: jax.Array, b: jax.Array) -> jax.Array:
+        return lax.scan(lambda total, pair: (total + blursim(*pair), None), jnp.zeros(()), (a, b))[0]
+
+    close(maybe_jit(summed)(A, B), blursim(A, B, reduction="sum"))
+    close(maybe_jit(jax.grad(summed))(A, B), 4 * gradient)
+
+    def descend(a: jax.Array) -> jax.Array:
+        return lax.fori_loop(0, 3, lambda _, x: x - 0.1 * jax.grad(blursim)(x, jnp.asarray(B)), a)
+
+    assert blursim(maybe_jit(descend)(jnp.asarray(A)), B) < blursim(A, B)
+
+
+@pytest.mark.parametrize("check_vma", [True, False])
+def test_shard_map(maybe_jit: Callable, check_vma: bool) -> None:
+    mesh = Mesh(np.array(jax.devices()), ("batch",))
+    spec = PartitionSpec("batch")
+
+    @functools.partial(
+        jax.shard_map, mesh=mesh, in_specs=(spec, spec), out_specs=(PartitionSpec(), spec), check_vma=check_vma
+    )
+    def step(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
+        value, gradient = jax.value_and_grad(blursim)(a, b)
+        return lax.pmean(value, "batch"), gradient / 4
+
+    # Several planes a device, more than a block of the CPU path.
+    a, b = np.random.default_rng(1).random((2, 8, 400, 420), np.float32)
+    value, gradient = maybe_jit(step)(a, b)
+    expected = jax.value_and_grad(blursim)(a, b)
+    close(value, expected[0])
+    close(gradient, expected[1], atol=1e-10)
+
+
+def test_terms_maps_and_object(maybe_jit: Callable) -> None:
+    terms = blursim_terms(A, B)
+    close(maybe_jit(blursim_terms)(A, B), terms)
+    close(maybe_jit(jax.vmap(blursim_terms))(A, B), blursim_terms(A, B, reduction="none"))
+    by_terms = maybe_jit(jax.jacrev(blursim_terms))(A, B)
+    close(0.1 * by_terms.general + 0.9 * by_terms.specific, jax.grad(blursim)(A, B), atol=1e-7)
+    for spectrum in SPECTRA:
+        maps = functools.partial(blursim_maps, spectrum=spectrum)
+        close(maybe_jit(maps)(A, B).spectrum, maps(A, B).spectrum, atol=1e-5)
+        close(maybe_jit(jax.vmap(maps))(A, B).edges, maps(A, B).edges, atol=1e-6)
+        slope = maybe_jit(jax.grad(lambda a, maps=maps: sum(jnp.sum(m) for m in maps(a, B))))(A)
+        assert np.isfinite(slope).all() and np.any(slope)
+    loss = BlurSim(alpha=0.3)
+    close(maybe_jit(lambda loss, a, b: loss(a, b))(loss, A, B), blursim(A, B, alpha=0.3))
+    by_loss = maybe_jit(jax.grad(lambda loss: loss(A, B)))(loss)
+    close(by_loss.alpha, terms.specific - terms.general)
+
+
+def test_alpha_never_recompiles() -> None:
+    a, b = jnp.asarray(np.random.default_rng(0).random((2, 1, 11, 13), np.float32))
+    schedule = optax.linear_schedule(0.9, 0.1, 1000)
+    kinds: dict[str, Callable] = {
+        "Python float": lambda i: 0.9 - 0.0008 * i,
+        "NumPy scalar": lambda i: np.float32(0.9 - 0.0008 * i),
+        "JAX scalar": lambda i: alphas[i],
+        "schedule": lambda i: schedules[i],
+    }
+    # Made before counting: slicing and the schedule compile programs of their own.
+    alphas, schedules = list(jnp.linspace(0.9, 0.1, 1000)), [schedule(i) for i in range(1000)]
+    for function in (blursim, jax.jit(blursim)):
+        for kind, alpha in kinds.items():
+            with compilations() as seen:
+                values = [function(a, b, alpha=alpha(i)) for i in range(1000)]
+            print(f"{kind}: {len(seen)} compilations")
+            assert len(seen) <= 1, kind
+            assert len(set(map(float, values))) > 990
+    with compilations() as seen:
+        blursim(a[:, 1:], b[:, 1:])
+    assert len(seen) >= 1, "the counter counts"
+
+
+def test_the_object_with_another_alpha_does_not_recompile() -> None:
+    evaluate = jax.jit(lambda loss, a, b: loss(a, b))
+    evaluate(BlurSim(alpha=0.9), A, B)
+    with compilations() as seen:
+        for alpha in np.linspace(0, 1, 11):
+            evaluate(BlurSim(alpha=float(alpha)), A, B)
+    assert not seen
+
+
+def test_nothing_global_is_touched() -> None:
+    before = dict(jax.config.values)
+    jax.value_and_grad(blursim)(A, B)
+    assert dict(jax.config.values) == before
+
+
+@pytest.mark.parametrize("size", [3, 5, 7])
+@pytest.mark.parametrize("axis", [-1, -2])
+def test_convolution_equals_slices(x64: None, size: int, axis: int) -> None:
+    for dtype, tolerance in (("float32", 3e-7), ("float64", 1e-15)):
+        padded = jnp.asarray(np.random.default_rng(0).random((2, 3, 14, 17)), dtype)
+        by_slices = smooth_by_slices(padded, axis, SMOOTHING[size])
+        by_convolution = smooth_by_convolution(padded, axis, SMOOTHING[size])
+        assert by_convolution.dtype == by_slices.dtype
+        np.testing.assert_allclose(by_convolution, by_slices, rtol=tolerance)
+
+
+def test_the_convolution_path_gives_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = jax.value_and_grad(blursim)(A, B, alpha=1.0)
+    monkeypatch.setattr("blursim_jax._edges.smooth_by_slices", smooth_by_convolution)
+    jax.clear_caches()
+    actual = jax.value_and_grad(blursim)(A, B, alpha=1.0)
+    jax.clear_caches()
+    close(actual[0], expected[0], rtol=1e-6)
+    close(actual[1], expected[1], atol=1e-7)
+
+
+def test_only_a_tpu_convolves() -> None:
+    def lowered(platform: str) -> str:
+        return jax.jit(lambda x: sobel(x, 5)).trace(A).lower(lowering_platforms=(platform,)).as_text()
+
+    assert "stablehlo.convolution" in lowered("tpu") and "HIGHEST" in lowered("tpu")
+    assert "stablehlo.convolution" not in lowered("cpu")
+    assert "stablehlo.convolution" not in lowered("cuda")
+
+
+def test_only_a_cpu_works_in_blocks() -> None:
+    a = jax.ShapeDtypeStruct((8, 256, 256), jnp.float32)
+    for platform, loops in (("cpu", True), ("cuda", False), ("tpu", False)):
+        text = jax.jit(jax.value_and_grad(blursim)).trace(a, a).lower(lowering_platforms=(platform,)).as_text()
+        assert ("stablehlo.while" in text) == loops
