@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from blursim_jax._checks import Options
-from blursim_jax._numerics import norm, per_plane, safe_divide, safe_sqrt
+from blursim_jax._numerics import is_spread, norm, per_plane, safe_divide, safe_sqrt
 from blursim_jax._spectrum import GREY_LEVEL
 from blursim_jax._taps import DIFFERENCE, SMOOTHING, sobel_gain
 
@@ -85,6 +85,8 @@ def sobel_transpose(x: jax.Array, y: jax.Array, size: int) -> jax.Array:
 
 def _smooth(x: jax.Array, axis: int, size: int) -> jax.Array:
     taps, padded = SMOOTHING[size], _reflect(x, axis, size // 2)
+    if is_spread(padded):
+        return smooth_by_slices(padded, axis, taps)
     return lax.platform_dependent(
         padded,
         tpu=lambda padded: smooth_by_convolution(padded, axis, taps),

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 from blursim_jax import _checks
 from blursim_jax._checks import ChannelAxis, Normalization, Options, Reduction, SobelKernelSize, Spectrum
 from blursim_jax._edges import specific, specific_gradient
+from blursim_jax._numerics import is_spread
 from blursim_jax._spectrum import general, general_gradient
 
 # On a CPU the planes go through in blocks of at most this many pixels, 1 MiB of float32, which stay in cache:
@@ -98,7 +99,7 @@ def blursim(
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
     predictions, targets, batch_shape = check_images(predictions, targets, options)
     _checks.check_reduction(reduction, batch_shape)
-    return _compare(predictions, targets, _check_alpha(alpha, batch_shape), options, batch_shape, reduction)
+    return _compare(predictions, targets, _check_alpha(alpha, batch_shape), options, reduction)
 
 
 def blursim_terms(
@@ -144,7 +145,7 @@ def blursim_terms(
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
     predictions, targets, batch_shape = check_images(predictions, targets, options)
     _checks.check_reduction(reduction, batch_shape)
-    return _compare(predictions, targets, None, options, batch_shape, reduction)
+    return _compare(predictions, targets, None, options, reduction)
 
 
 def check_images(
@@ -156,10 +157,12 @@ def check_images(
 
 
 def to_planes(images: jax.Array, options: Options, dtype: jax.typing.DTypeLike) -> jax.Array:
-    """Cut images into planes (P, H, W) of `dtype`, channels of an image next to each other, white at 1."""
-    if options.channel_axis == -1:
+    """Give images the shape (..., C, H, W), one channel if they have none, `dtype`, and white at 1."""
+    if options.channel_axis is None:
+        images = images[..., None, :, :]
+    elif options.channel_axis == -1:
         images = jnp.moveaxis(images, -1, -3)
-    planes = images.reshape((math.prod(images.shape[:-2]), *images.shape[-2:])).astype(dtype)
+    planes = images.astype(dtype)
     return planes if options.data_range == 1 else planes / options.data_range
 
 
@@ -198,24 +201,18 @@ def _unwrap(value: Any) -> Any:
     return value if unwrap is None else unwrap()
 
 
-@functools.partial(jax.jit, static_argnames=("options", "batch_shape", "reduction"))
+@functools.partial(jax.jit, static_argnames=("options", "reduction"))
 def _compare(
-    predictions: jax.Array,
-    targets: jax.Array,
-    alpha: jax.Array | None,
-    options: Options,
-    batch_shape: tuple[int, ...],
-    reduction: str,
+    predictions: jax.Array, targets: jax.Array, alpha: jax.Array | None, options: Options, reduction: str
 ) -> Any:
     """The mixture for every image, or its terms where alpha is None, reduced."""
     dtype = compute_dtype(predictions, targets)
     a, b = to_planes(predictions, options, dtype), to_planes(targets, options, dtype)
-    channels = 1 if options.channel_axis is None else predictions.shape[options.channel_axis]
     if alpha is not None:
-        alpha = jnp.broadcast_to(alpha.astype(dtype)[..., None], (*batch_shape, channels)).reshape(-1)
+        alpha = jnp.broadcast_to(alpha.astype(dtype)[..., None], a.shape[:-2])
 
     def reduce(values: jax.Array) -> jax.Array:
-        images = jnp.mean(values.reshape(*batch_shape, channels), axis=-1)
+        images = jnp.mean(values, axis=-1)
         return {"mean": jnp.mean, "sum": jnp.sum, "none": lambda x: x}[reduction](images)
 
     return jax.tree.map(reduce, _compare_planes(options, a, b, alpha))
@@ -223,7 +220,7 @@ def _compare(
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _compare_planes(options: Options, a: jax.Array, b: jax.Array, alpha: jax.Array | None) -> Any:
-    """The mixture for every plane pair, (P, H, W) to (P,), or its terms where alpha is None."""
+    """The mixture for every plane pair, (..., H, W) to (...), or its terms where alpha is None."""
 
     def values(a: jax.Array, b: jax.Array, alpha: jax.Array | None) -> Any:
         return _mix(general(a, b, options), specific(a, b, options), alpha)
@@ -262,23 +259,26 @@ def _compare_planes_jvp(options: Options, primals: tuple, tangents: tuple) -> tu
 
 
 def _mix(general: jax.Array, specific: jax.Array, alpha: jax.Array | None) -> Any:
-    """Weigh the terms' values (P,), or their gradients (P, H, W), by alpha (P,); None keeps them apart."""
+    """Weigh the terms' values (...), or their gradients (..., H, W), by alpha (...); None keeps them apart."""
     if alpha is None:
         return BlurSimTerms(general, specific)
     alpha = alpha.reshape(alpha.shape + (1,) * (general.ndim - alpha.ndim))
     return (1 - alpha) * general + alpha * specific
 
 
-def _in_blocks(function: Callable[..., Any], *planes: Any) -> Any:
-    """Apply `function` to arrays (P, ...), on a CPU by as many planes at a time as stay in cache."""
-    count, height, width = planes[0].shape
-    block = max((n for n in range(1, count + 1) if count % n == 0 and n * height * width <= BLOCK_PIXELS), default=1)
-    if count in (0, block):
-        return function(*planes)
+def _in_blocks(function: Callable[..., Any], a: jax.Array, b: jax.Array, alpha: jax.Array | None) -> Any:
+    """Apply `function` to planes (..., H, W) and alpha (...), on a CPU by as many as stay in cache."""
+    batch_shape, plane_shape = a.shape[:-2], a.shape[-2:]
+    count, pixels = math.prod(batch_shape), math.prod(plane_shape)
+    block = max((n for n in range(1, count + 1) if count % n == 0 and n * pixels <= BLOCK_PIXELS), default=1)
+    if count in (0, block) or is_spread(a) or is_spread(b):
+        return function(a, b, alpha)
 
-    def in_blocks(*planes: Any) -> Any:
-        blocks = jax.tree.map(lambda x: x.reshape(count // block, block, *x.shape[1:]), planes)
-        results = lax.map(lambda arguments: function(*arguments), blocks)
-        return jax.tree.map(lambda x: x.reshape(count, *x.shape[2:]), results)
+    def in_blocks(a: jax.Array, b: jax.Array, alpha: jax.Array | None) -> Any:
+        def cut(x: jax.Array) -> jax.Array:
+            return x.reshape(count // block, block, *x.shape[len(batch_shape) :])
 
-    return lax.platform_dependent(*planes, cpu=in_blocks, default=function)
+        results = lax.map(lambda blocks: function(*blocks), jax.tree.map(cut, (a, b, alpha)))
+        return jax.tree.map(lambda x: x.reshape(*batch_shape, *x.shape[2:]), results)
+
+    return lax.platform_dependent(a, b, alpha, cpu=in_blocks, default=function)

@@ -73,15 +73,14 @@ def blursim_maps(
     32.0 0.0
     """
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
-    predictions, targets, batch_shape = check_images(predictions, targets, options)
-    return _maps(predictions, targets, options, batch_shape)
+    predictions, targets, _ = check_images(predictions, targets, options)
+    return _maps(predictions, targets, options)
 
 
-@functools.partial(jax.jit, static_argnames=("options", "batch_shape"))
-def _maps(predictions: jax.Array, targets: jax.Array, options: Options, batch_shape: tuple[int, ...]) -> BlurSimMaps:
+@functools.partial(jax.jit, static_argnames=("options",))
+def _maps(predictions: jax.Array, targets: jax.Array, options: Options) -> BlurSimMaps:
     dtype = compute_dtype(predictions, targets)
     a, b = to_planes(predictions, options, dtype), to_planes(targets, options, dtype)
-    height, width = a.shape[-2:]
     if options.spectrum == "complex":
         spectrum = jnp.fft.fft2(a - b)
     else:
@@ -89,7 +88,6 @@ def _maps(predictions: jax.Array, targets: jax.Array, options: Options, batch_sh
     edges, _, edges_b = edge_difference(a, b, options.sobel_kernel_size)
     maps = BlurSimMaps(
         spectrum=jnp.fft.fftshift(jnp.abs(spectrum), axes=(-2, -1)) * per_plane(inverse_contrast(b, options)),
-        edges=jnp.abs(edges) * per_plane(edge_scale(edges_b, options) * (height * width)),
+        edges=jnp.abs(edges) * per_plane(edge_scale(edges_b, options) * (a.shape[-2] * a.shape[-1])),
     )
-    channels = 1 if options.channel_axis is None else predictions.shape[options.channel_axis]
-    return jax.tree.map(lambda x: jnp.mean(x.reshape(*batch_shape, channels, height, width), axis=-3), maps)
+    return jax.tree.map(lambda x: jnp.mean(x, axis=-3), maps)

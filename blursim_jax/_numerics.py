@@ -1,4 +1,4 @@
-"""Square root, division and norm whose values and gradients are 0, never NaN, where the plain ones have none."""
+"""Square root, division and norm that are 0, never NaN, where the plain ones have no value or gradient."""
 
 import jax
 import jax.numpy as jnp
@@ -28,3 +28,8 @@ def norm(x: jax.Array) -> jax.Array:
 def per_plane(x: jax.Array) -> jax.Array:
     """Give one number a plane, (...), the shape (..., 1, 1) that multiplies planes."""
     return x[..., None, None]
+
+
+def is_spread(x: jax.Array) -> bool:
+    """Whether the type of `x` says that an axis lies on several devices, so that JAX lets no reshape cut across it."""
+    return any(axis is not None for axis in jax.typeof(x).sharding.spec)

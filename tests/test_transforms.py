@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 from jax import lax
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from blursim_jax import BlurSim, blursim, blursim_maps, blursim_terms
 from blursim_jax._edges import smooth_by_convolution, smooth_by_slices, sobel
@@ -125,6 +125,23 @@ def test_shard_map(maybe_jit: Callable, check_vma: bool) -> None:
     expected = jax.value_and_grad(blursim)(a, b)
     close(value, expected[0])
     close(gradient, expected[1], atol=1e-10)
+
+
+def test_arrays_spread_over_devices_stay_there(maybe_jit: Callable) -> None:
+    """A mesh of explicit axes, as `jax.make_mesh` gives: types carry the sharding, and nothing may cut across it."""
+    mesh = jax.make_mesh((4,), ("batch",), axis_types=(AxisType.Explicit,))
+    spread = NamedSharding(mesh, PartitionSpec("batch"))
+    for shape, options in (((8, 256, 256), {}), ((8, 3, 64, 64), {"channel_axis": -3}), ((4, 3, 300, 300), {})):
+        a, b = np.random.default_rng(1).random((2, *shape), np.float32)
+        loss = functools.partial(blursim, **options)
+        expected = jax.value_and_grad(loss)(a, b)
+        with jax.set_mesh(mesh):
+            value, gradient = maybe_jit(jax.value_and_grad(loss))(*jax.device_put((a, b), spread))
+        assert gradient.sharding.is_equivalent_to(spread, len(shape))
+        close(value, expected[0])
+        close(gradient, expected[1], atol=1e-10)
+        maps = functools.partial(blursim_maps, **options)
+        close(maybe_jit(maps)(*jax.device_put((a, b), spread)).edges, maps(a, b).edges, atol=1e-6)
 
 
 def test_terms_maps_and_object(maybe_jit: Callable) -> None:

@@ -1,6 +1,7 @@
 """Values: against the float64 reference, the released behaviour, and each other."""
 
 import dataclasses
+import functools
 import itertools
 from typing import Any
 
@@ -190,6 +191,24 @@ def test_nan_and_inf_come_through(value: float) -> None:
     for case in OPTIONS:
         assert not np.isfinite(blursim_terms(a, b, **options_of(case))).any()
     assert not np.isfinite(blursim(b, a))
+
+
+@pytest.mark.parametrize("spectrum", ["magnitude", "log"])
+def test_blind_spots_are_as_documented(x64: None, spectrum: Any) -> None:
+    x = np.random.default_rng(0).random((12, 11))
+    zero = functools.partial(np.testing.assert_allclose, desired=0, atol=1e-13)
+    for negative in (-x, 2 * x.mean() - x):
+        zero(blursim_terms(negative, x, spectrum=spectrum))
+    for moved in (np.roll(x, (3, 5), (0, 1)), x[::-1, ::-1]):
+        general, specific = blursim_terms(moved, x, spectrum=spectrum)
+        zero(general)
+        assert specific > 0.1
+    general, specific = blursim_terms(x + 0.5, x, spectrum=spectrum)
+    zero(specific)
+    assert general > 0.05
+    # The remedy.
+    assert blursim_terms(-x, x, spectrum="complex").general > 0.1
+    assert blursim_terms(np.roll(x, 1), x, spectrum="complex").general > 0.1
 
 
 def test_numbers_of_every_kind_as_alpha() -> None:

@@ -1,0 +1,134 @@
+"""How much better the held-out photos became: the table, the pictures and the curves, for any framework."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import SupportsFloat
+
+import numpy as np
+from command import replacing
+from matplotlib.figure import Figure
+from photos import Pair
+from rich.console import Console
+from rich.table import Table
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How close a photo is to the sharp one: PSNR in dB and SSIM, the higher the better; BlurSim, the lower."""
+
+    psnr: float
+    ssim: float
+    blursim: float
+
+
+def score(image: np.ndarray, sharp: np.ndarray, blursim: Callable[[np.ndarray, np.ndarray], SupportsFloat]) -> Scores:
+    """Compare a photo in 0..1 with the sharp one; `blursim` is the framework's own."""
+    return Scores(
+        psnr=float(peak_signal_noise_ratio(sharp, image, data_range=1.0)),
+        ssim=float(np.asarray(structural_similarity(sharp, image, data_range=1.0, channel_axis=-1))),
+        blursim=float(blursim(image, sharp)),
+    )
+
+
+def report(
+    out: Path,
+    pairs: Sequence[Pair],
+    restored: Sequence[np.ndarray],
+    curves: Mapping[str, np.ndarray],
+    blursim: Callable[[np.ndarray, np.ndarray], SupportsFloat],
+    console: Console,
+) -> None:
+    """Print the table and the verdict, and write metrics.json, restored.png and curves.png.
+
+    Args:
+        out: The folder to write to.
+        pairs: The held-out photos.
+        restored: What the network made of them, in 0..1.
+        curves: A value a step each of "general", "specific" and "alpha".
+        blursim: BlurSim of two photos.
+        console: Where to print.
+    """
+    before = {pair.name: score(pair.blurred, pair.sharp, blursim) for pair in pairs}
+    after = {pair.name: score(image, pair.sharp, blursim) for pair, image in zip(pairs, restored, strict=True)}
+    for scores in (before, after):
+        scores["mean"] = Scores(*np.mean([list(asdict(x).values()) for x in scores.values()], axis=0).tolist())
+    steps = len(curves["alpha"])
+    metrics = {"steps": steps} | {
+        name: {"before": asdict(before[name]), "after": asdict(after[name])} for name in before
+    }
+    with replacing(out / "metrics.json") as path:
+        path.write_text(json.dumps(metrics, indent=2) + "\n")
+    save_figure(draw_photos(pairs, restored, before, after), out / "restored.png")
+    save_figure(draw_curves(curves), out / "curves.png")
+    console.print(make_table(before, after))
+    for name, old, new in (
+        ("PSNR", before["mean"].psnr, after["mean"].psnr),
+        ("SSIM", before["mean"].ssim, after["mean"].ssim),
+    ):
+        verdict = "above" if new > old else "NOT above"
+        console.print(f"{name} ended {verdict} that of the blurred photos: {old:.3f} before, {new:.3f} after.")
+    console.print(f"Wrote metrics.json, restored.png and curves.png to {out}.", soft_wrap=True)
+
+
+def make_table(before: dict[str, Scores], after: dict[str, Scores]) -> Table:
+    """Scores of every photo, blurred and restored."""
+    table = Table(title="Held-out photos, blurred > restored", caption="PSNR in dB. BlurSim: the lower the better.")
+    table.add_column("Photo")
+    for heading in ("PSNR", "SSIM", "BlurSim"):
+        table.add_column(heading, justify="right")
+    for name in before:
+        if name == "mean":
+            table.add_section()
+        old, new = before[name], after[name]
+        table.add_row(
+            name,
+            f"{old.psnr:.2f} > {new.psnr:.2f}",
+            f"{old.ssim:.4f} > {new.ssim:.4f}",
+            f"{old.blursim:.5f} > {new.blursim:.5f}",
+        )
+    return table
+
+
+def draw_photos(
+    pairs: Sequence[Pair], restored: Sequence[np.ndarray], before: dict[str, Scores], after: dict[str, Scores]
+) -> Figure:
+    """A row a photo: blurred, restored, sharp."""
+    figure = Figure(figsize=(12, 3.1 * len(pairs)), layout="constrained")
+    for row, pair, image in zip(figure.subplots(len(pairs), 3, squeeze=False), pairs, restored, strict=True):
+        captions = (
+            *(f"{x.psnr:.2f} dB, SSIM {x.ssim:.3f}" for x in (before[pair.name], after[pair.name])),
+            pair.name,
+        )
+        titles = ("blurred", "restored", "sharp")
+        for axes, photo, title, caption in zip(row, (pair.blurred, image, pair.sharp), titles, captions, strict=True):
+            axes.imshow(photo, interpolation="nearest")
+            axes.set_title(f"{title}: {caption}")
+            axes.set_axis_off()
+    return figure
+
+
+def draw_curves(curves: Mapping[str, np.ndarray]) -> Figure:
+    """Both terms over the steps, as they are and averaged, and the weight alpha below."""
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    steps = np.arange(1, len(curves["alpha"]) + 1)
+    window = max(1, len(steps) // 30)
+    # Blue and orange of Okabe and Ito, told apart by any eye, and by line style.
+    for name, colour, style in (("general", "#0072b2", "-"), ("specific", "#d55e00", "--")):
+        top.plot(steps, curves[name], color=colour, alpha=0.2, linewidth=0.5)
+        mean = np.convolve(curves[name], np.ones(window) / window, mode="valid")
+        top.plot(steps[window - 1 :], mean, style, color=colour, label=f"{name}, mean of {window} steps")
+    top.set(ylabel="term", yscale="log", title="Terms of BlurSim in training")
+    top.legend()
+    bottom.plot(steps, curves["alpha"], color="black")
+    bottom.set(xlabel="step", ylabel="alpha", ylim=(0, 1))
+    return figure
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a picture in full or not at all."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=100)

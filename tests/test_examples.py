@@ -1,0 +1,216 @@
+"""The example programs: what they write, that they go on where they stopped, and how they fail."""
+
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TRAIN = ROOT / "examples" / "train_flax.py"
+COMPARE = ROOT / "examples" / "compare_images.py"
+SHORT = ("--steps", "20", "--batch-size", "2")
+
+
+def start(script: Path, *arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(script), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "100"},
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+    output, errors = process.communicate(timeout=300)
+    return process.returncode, output, errors.strip()
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def assert_fails(folder: Path, script: Path, *arguments: object, says: str) -> None:
+    """It says so in one line with status 2, and leaves every file as it was."""
+    before = contents(folder)
+    status, _, errors = finish(start(script, *arguments))
+    assert status == 2, errors
+    assert len(errors.splitlines()) == 1, errors
+    assert "Traceback" not in errors
+    assert says in errors
+    assert contents(folder) == before
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    out = tmp_path_factory.mktemp("finished") / "run"
+    status, output, errors = finish(start(TRAIN, *SHORT, "--out", out))
+    assert (status, errors) == (0, "")
+    return out, output
+
+
+def test_training_reports(finished: tuple[Path, str]) -> None:
+    out, output = finished
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics.keys() == {"steps", "motorcycle", "coffee", "flower", "mean"}
+    for name, word in (("psnr", "PSNR"), ("ssim", "SSIM")):
+        better = metrics["mean"]["after"][name] > metrics["mean"]["before"][name]
+        assert f"{word} ended {'above' if better else 'NOT above'}" in output
+    for name in ("restored.png", "curves.png"):
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+    assert len(output.splitlines()) < 40
+    assert {path.name for path in out.iterdir()} == {
+        "checkpoints",
+        "run.json",
+        "metrics.json",
+        "restored.png",
+        "curves.png",
+    }
+    assert {path.name for path in (out / "checkpoints").iterdir()} == {"16", "18", "20"}
+
+
+def test_interrupted_run_goes_on_to_the_same_end(finished: tuple[Path, str], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    for number, resume in ((signal.SIGINT, ()), (signal.SIGTERM, ("--resume",))):
+        process = start(TRAIN, *SHORT, "--out", out, *resume)
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith("step ")
+        process.send_signal(number)
+        status, _, errors = finish(process)
+        assert status == 130, errors
+        assert len(errors.splitlines()) == 1
+        assert errors.startswith("Interrupted; step ")
+        assert errors.endswith(f"--out {out} --resume")
+    assert not (out / "metrics.json").exists()
+    status, _, errors = finish(start(TRAIN, *SHORT, "--out", out, "--resume"))
+    assert (status, errors) == (0, "")
+    assert (out / "metrics.json").read_bytes() == (finished[0] / "metrics.json").read_bytes()
+
+
+def test_interrupted_before_the_first_step(tmp_path: Path) -> None:
+    process = start(TRAIN, *SHORT, "--out", tmp_path / "run")
+    # Signals are caught before the folder is made.
+    while not (tmp_path / "run").exists() and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    status, _, errors = finish(process)
+    assert status == 130
+    assert errors.startswith("Interrupted before the first step")
+    assert len(errors.splitlines()) == 1
+    assert contents(tmp_path) == {}
+
+
+def test_resuming_a_finished_run_evaluates_again(finished: tuple[Path, str], tmp_path: Path) -> None:
+    out = shutil.copytree(finished[0], tmp_path / "run")
+    before = contents(out)
+    (out / "metrics.json").unlink()
+    status, output, errors = finish(start(TRAIN, *SHORT, "--out", out, "--resume"))
+    assert (status, errors) == (0, "")
+    assert "PSNR ended" in output
+    assert contents(out)["metrics.json"] == before["metrics.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--steps", "0"), "--steps"),
+        (("--steps", "-3"), "--steps"),
+        (("--loss", "l3"), "--loss"),
+        (("--out", "{}/file"), "cannot write"),
+        (("--out", "{}/file/run"), "cannot write"),
+        # No user may write here, root included.
+        (("--out", "/proc/run"), "cannot write"),
+        (("--out", "{}/missing", "--resume"), "no checkpoint"),
+        (("--out", "{}/full", "--resume"), "no checkpoint"),
+        (("--out", "{}/full"), "not empty"),
+    ],
+)
+def test_training_refuses(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("mine")
+    arguments = tuple(word.replace("{}", str(tmp_path)) for word in arguments)
+    out = () if "--out" in arguments else ("--out", tmp_path / "run")
+    assert_fails(tmp_path, TRAIN, *arguments, *out, says=says)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--steps", "30"), "steps 20, not 30"),
+        (("--seed", "1"), "seed 0, not 1"),
+        (("--loss", "mse"), "loss l1+blursim, not mse"),
+        (("--batch-size", "3"), "batch-size 2, not 3"),
+    ],
+)
+def test_resume_refuses_other_settings(arguments: tuple[str, ...], says: str, finished: tuple[Path, str]) -> None:
+    assert_fails(finished[0], TRAIN, *SHORT, "--out", finished[0], "--resume", *arguments, says=says)
+
+
+def test_training_refuses_a_folder_with_a_run(finished: tuple[Path, str]) -> None:
+    assert_fails(finished[0], TRAIN, *SHORT, "--out", finished[0], says="--resume")
+
+
+def test_resume_refuses_another_network(finished: tuple[Path, str], tmp_path: Path) -> None:
+    out = shutil.copytree(finished[0], tmp_path / "run")
+    run = json.loads((out / "run.json").read_text())
+    run["settings"]["features"] = 16
+    (out / "run.json").write_text(json.dumps(run))
+    assert_fails(out, TRAIN, *SHORT, "--out", out, "--resume", says="features 16, not 32")
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "missing", "run.json"])
+def test_resume_refuses_a_damaged_checkpoint(damage: str, finished: tuple[Path, str], tmp_path: Path) -> None:
+    out = shutil.copytree(finished[0], tmp_path / "run")
+    largest = max((out / "checkpoints" / "20").rglob("*"), key=lambda path: path.stat().st_size)
+    content = bytearray(largest.read_bytes())
+    match damage:
+        case "truncated":
+            largest.write_bytes(content[: len(content) // 2])
+        case "changed":
+            content[len(content) // 2] ^= 255
+            largest.write_bytes(content)
+        case "missing":
+            largest.unlink()
+        case "run.json":
+            (out / "run.json").write_text('{"settings": {')
+    assert_fails(out, TRAIN, *SHORT, "--out", out, "--resume", says="damaged")
+
+
+def test_photos_are_apart_and_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    photos = importlib.import_module("photos")
+    scenes = photos.training_scenes()
+    pairs = photos.held_out_pairs()
+    assert not {scene.name for scene in scenes} & {pair.name for pair in pairs}
+    first, again = (photos.training_batch(scenes, np.random.default_rng((0, 7)), 3) for _ in range(2))
+    for one, other in zip(first, again, strict=True):
+        assert one.shape == (3, 64, 64, 3)
+        assert one.dtype == np.float32
+        np.testing.assert_array_equal(one, other)
+    for image in (*first, *(image for pair in pairs for image in pair[1:])):
+        assert image.dtype == np.float32
+        assert 0 <= image.min() < image.max() <= 1
+
+
+def test_compare_images(tmp_path: Path) -> None:
+    out = tmp_path / "picture.png"
+    status, output, errors = finish(start(COMPARE, "--out", out))
+    assert (status, errors) == (0, "")
+    assert out.read_bytes().startswith(b"\x89PNG")
+    for word in ("itself", "other focus", "another photo", "slight blur", "SSIM"):
+        assert word in output
+    assert_fails(tmp_path, COMPARE, "--out", out, says="--force")
+    assert_fails(tmp_path, COMPARE, "--out", tmp_path, says="folder")
+    assert_fails(tmp_path, COMPARE, "--out", out / "picture.png", says="cannot write")
+    assert_fails(tmp_path, COMPARE, "--out", tmp_path / "missing" / "picture.png", says="cannot write")
