@@ -81,13 +81,13 @@ def blursim_maps(
 def _maps(predictions: jax.Array, targets: jax.Array, options: Options) -> BlurSimMaps:
     dtype = compute_dtype(predictions, targets)
     a, b = to_planes(predictions, options, dtype), to_planes(targets, options, dtype)
-    if options.spectrum == "complex":
-        spectrum = jnp.fft.fft2(a - b)
-    else:
-        spectrum, _, _ = spectrum_difference(a, b, options.spectrum, jnp.fft.fft2)
+    area = a.shape[-2] * a.shape[-1]
+    spectrum = jnp.fft.fft2(a - b)
+    if options.spectrum != "complex":
+        spectrum, _ = spectrum_difference(jnp.fft.fft2(a), spectrum, options.spectrum, area)
     edges, _, edges_b = edge_difference(a, b, options.sobel_kernel_size)
     maps = BlurSimMaps(
         spectrum=jnp.fft.fftshift(jnp.abs(spectrum), axes=(-2, -1)) * per_plane(inverse_contrast(b, options)),
-        edges=jnp.abs(edges) * per_plane(edge_scale(edges_b, options) * (a.shape[-2] * a.shape[-1])),
+        edges=jnp.abs(edges) * per_plane(edge_scale(edges_b, options) * area),
     )
     return jax.tree.map(lambda x: jnp.mean(x, axis=-3), maps)

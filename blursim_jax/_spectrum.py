@@ -6,11 +6,11 @@ the product rule.
 """
 
 import math
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from blursim_jax._checks import Options
 from blursim_jax._numerics import norm, per_plane, safe_divide, safe_sqrt
@@ -19,6 +19,7 @@ from blursim_jax._taps import optimal_dft_size
 GREY_LEVEL = 1 / 255
 # A bin at most this many rounding errors above zero holds round-off alone: it has a magnitude, but no phase.
 DEAD_ZONE = 64
+HIGH_PASS = 0.9
 
 
 def general(a: jax.Array, b: jax.Array, options: Options) -> jax.Array:
@@ -57,32 +58,32 @@ def inverse_contrast(b: jax.Array, options: Options) -> jax.Array:
 
 
 def spectrum_difference(
-    a: jax.Array, b: jax.Array, spectrum: str, transform: Callable[[jax.Array], jax.Array]
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The difference e of two real spectra readings, with the transform of `a` and its magnitude.
+    transform: jax.Array, difference: jax.Array, spectrum: str, area: int
+) -> tuple[jax.Array, jax.Array]:
+    """The difference e of two spectra and the first one's magnitude, from the transforms of `a` and of a - b.
 
-    Everything comes from the transform of a - b: subtracting two magnitudes that are nearly equal would leave only
-    their rounding errors.
+    The other transform is the first less the difference: of two magnitudes that are nearly equal, subtracting would
+    leave only their rounding errors.
     """
-    transform_a, difference = transform(a), transform(a - b)
-    transform_b = transform_a - difference
-    magnitude_a, magnitude_b = _magnitude(transform_a), _magnitude(transform_b)
+    other = transform - difference
+    magnitude, other_magnitude = _magnitude(transform), _magnitude(other)
     # |A| - |B| = (|A|^2 - |B|^2) / (|A| + |B|) = Re((A - B) conj(A + B)) / (|A| + |B|)
-    total = transform_a + transform_b
-    e = safe_divide(difference.real * total.real + difference.imag * total.imag, magnitude_a + magnitude_b)
+    total = transform + other
+    e = safe_divide(difference.real * total.real + difference.imag * total.imag, magnitude + other_magnitude)
     if spectrum == "log":
-        smaller = jnp.minimum(magnitude_a, magnitude_b)
+        smaller = jnp.minimum(magnitude, other_magnitude)
         # Not sign and abs: their derivatives at 0 are 0, and second order would miss the bins that agree.
         sign = jnp.where(e < 0, -jnp.ones_like(e), jnp.ones_like(e))
-        e = sign * jnp.log1p(sign * e / (smaller + _log_offset(a)))
-    return e, transform_a, magnitude_a
+        e = sign * jnp.log1p(sign * e / (smaller + _log_offset(area)))
+    return e, magnitude
 
 
 def _distance(a: jax.Array, b: jax.Array, spectrum: str) -> jax.Array:
     if spectrum == "complex":
         return norm(a - b)
-    e, _, _ = spectrum_difference(a, b, spectrum, jnp.fft.rfft2)
-    return _half_norm(e, a.shape[-1])
+    height, width = a.shape[-2:]
+    e, _ = spectrum_difference(jnp.fft.rfft2(a), jnp.fft.rfft2(a - b), spectrum, height * width)
+    return _half_norm(e, width)
 
 
 def _distance_gradient(a: jax.Array, b: jax.Array, spectrum: str) -> tuple[jax.Array, jax.Array]:
@@ -91,16 +92,37 @@ def _distance_gradient(a: jax.Array, b: jax.Array, spectrum: str) -> tuple[jax.A
         distance = norm(a - b)
         return distance, safe_divide(a - b, per_plane(distance))
     height, width = a.shape[-2:]
-    e, transform_a, magnitude = spectrum_difference(a, b, spectrum, jnp.fft.rfft2)
+    area = height * width
+    transform, has_phase = _transform_with_phase(a)
+    e, magnitude = spectrum_difference(transform, jnp.fft.rfft2(a - b), spectrum, area)
     distance = _half_norm(e, width)
-    has_phase = magnitude > DEAD_ZONE * float(jnp.finfo(a.dtype).eps) * per_plane(norm(a))
-    slope = magnitude if spectrum == "magnitude" else magnitude * (magnitude + _log_offset(a))
+    slope = magnitude if spectrum == "magnitude" else magnitude * (magnitude + _log_offset(area))
     weight = jnp.where(has_phase, e / jnp.where(has_phase, slope, 1), 0)
     # Scaled here and not after the transform: it is one factor less for every pixel.
-    weight *= per_plane(safe_divide(jnp.full_like(distance, height * width), distance))
-    spectrum_gradient = jax.lax.complex(weight * transform_a.real, weight * transform_a.imag)
+    weight *= per_plane(safe_divide(jnp.full_like(distance, area), distance))
     # One inverse real transform; the automatic transpose of rfft2 is a full complex one.
-    return distance, jnp.fft.irfft2(spectrum_gradient, s=(height, width))
+    return distance, jnp.fft.irfft2(lax.complex(weight * transform.real, weight * transform.imag), s=(height, width))
+
+
+def _transform_with_phase(a: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The half spectrum of planes, and which of its bins have a phase, being more than rounding errors.
+
+    A transform spreads its rounding errors over all bins alike, so that the mean and the low frequencies of a blurred
+    photo drown the phases of its high ones: they were 1e-4 of the gradient. Hence the transform is that of
+    x[j] - 0.9 x[j - 1], x the plane without its mean, and what this took away is given back bin by bin.
+    """
+    height, width = a.shape[-2:]
+    mean = jnp.mean(a, axis=(-2, -1), keepdims=True)
+    x = a - mean
+    shifted = lax.concatenate([x[..., -1:], x[..., :-1]], x.ndim - 1)
+    x -= HIGH_PASS * lax.optimization_barrier(shifted)
+    response = 1 - HIGH_PASS * np.exp(-2j * np.pi * np.arange(width // 2 + 1) / width)
+    transform = jnp.fft.rfft2(x)
+    zero_frequency = (mean * (height * width * (1 - HIGH_PASS))).astype(transform.dtype)
+    beside = [(0, n - m, 0) for n, m in zip(transform.shape, mean.shape, strict=True)]
+    transform += lax.pad(zero_frequency, jnp.zeros((), transform.dtype), beside)
+    has_phase = _magnitude(transform) > DEAD_ZONE * float(jnp.finfo(a.dtype).eps) * per_plane(norm(x))
+    return transform * jnp.asarray((1 / response).reshape((1,) * (a.ndim - 1) + (-1,)), transform.dtype), has_phase
 
 
 def _magnitude(z: jax.Array) -> jax.Array:
@@ -116,9 +138,9 @@ def _half_norm(e: jax.Array, width: int) -> jax.Array:
     return safe_sqrt(jnp.sum(e * e * jnp.asarray(weights.reshape((1,) * (e.ndim - 1) + (-1,)), e.dtype), axis=(-2, -1)))
 
 
-def _log_offset(a: jax.Array) -> float:
+def _log_offset(area: int) -> float:
     """One grey level, in every pixel at random, has about this magnitude in every bin."""
-    return math.sqrt(a.shape[-2] * a.shape[-1]) * GREY_LEVEL
+    return math.sqrt(area) * GREY_LEVEL
 
 
 def _variance(b: jax.Array) -> jax.Array:

@@ -148,6 +148,31 @@ def test_one_pixel_one_ulp_away(x64: None, case: tuple[str, str, int]) -> None:
         assert relative_error(actual, expected) <= (2e-5 if case[0] == "log" else 5e-6)
 
 
+@pytest.mark.parametrize("spectrum", ["magnitude", "log"])
+def test_blurred_photos(photos: dict, spectrum: Any) -> None:
+    """What the loss is for, and where float32 transforms are worst: weak high frequencies beside strong low ones."""
+    worst = 0.0
+    for name in ("camera", "coins", "moon"):
+        sharp = (photos[name][:256, :256] / 255).astype(np.float32)
+        blurred = cv2.GaussianBlur(sharp, (0, 0), 2)
+        moved = blurred.copy()
+        moved[100, 120] = np.nextafter(moved[100, 120], np.float32(2))
+        for a, b in ((blurred, sharp), (sharp, blurred), (moved, blurred)):
+            gradient = jax.grad(blursim)(a, b, alpha=0.0, spectrum=spectrum)
+            worst = max(worst, relative_error(gradient, reference.gradients(a, b, spectrum=spectrum)[0]))
+    print(f"largest relative error, {spectrum}: {worst:.2g}")
+    assert worst <= 2e-5
+
+
+@pytest.mark.parametrize("shape", [(96, 100), (512, 500)], ids=str)
+@pytest.mark.parametrize("spectrum", ["magnitude", "log"])
+def test_low_contrast_and_strong_blur(spectrum: Any, shape: tuple[int, int]) -> None:
+    noise, b = np.random.default_rng(0).random((2, *shape), np.float32)
+    for a in (0.5 + 1e-3 * noise, cv2.GaussianBlur(noise, (0, 0), 4)):
+        gradient = jax.grad(blursim)(a, b, alpha=0.0, spectrum=spectrum)
+        assert relative_error(gradient, reference.gradients(a, b, spectrum=spectrum)[0]) <= 1e-5
+
+
 def test_the_gradient_has_the_dtype_of_its_input() -> None:
     a, b = np.random.default_rng(0).random((2, 9, 10), np.float32)
     for dtype in ("float16", "bfloat16", "float32"):
