@@ -1,6 +1,5 @@
 """What the public functions accept: plain Python over numbers, strings and shapes, the same file in both packages."""
 
-import math
 import numbers
 from typing import Any, Literal, NamedTuple
 
@@ -30,7 +29,8 @@ def check_options(
     """Return the options as plain Python values, or raise `ValueError`."""
     size = _choice("sobel_kernel_size", sobel_kernel_size, (3, 5, 7))
     axis = _choice("channel_axis", channel_axis, (None, -1, -3))
-    if not _is_number(data_range) or not 0 < data_range < math.inf:  # type: ignore[operator]
+    # In float32's range of normal numbers: pixels are divided by it.
+    if not _is_number(data_range) or not 2**-126 <= data_range < 2**128:  # type: ignore[operator]
         raise ValueError(f"data_range: expected a positive finite number, got {data_range!r}")
     return Options(
         sobel_kernel_size=size,
@@ -102,7 +102,7 @@ def _choice(name: str, value: object, choices: tuple) -> Any:
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         value = int(value)
     for choice in choices:
-        if type(value) is type(choice) and value == choice:
+        if isinstance(value, type(choice)) and not isinstance(value, bool) and value == choice:
             return choice
     *others, last = map(repr, choices)
     raise ValueError(f"{name}: expected {', '.join(others)} or {last}, got {value!r}")

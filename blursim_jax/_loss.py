@@ -174,16 +174,17 @@ def compute_dtype(*images: jax.Array) -> np.dtype:
 def _check_array(name: str, value: Any) -> jax.Array | np.ndarray:
     value = _unwrap(value)
     _checks.check_array(name, value, (jax.Array, np.ndarray), "a JAX or NumPy array")
-    _checks.check_dtype(name, str(value.dtype))
-    if value.dtype == "float64" and jax.dtypes.canonicalize_dtype("float64") != "float64":
+    _checks.check_dtype(name, value.dtype.name)
+    if value.dtype.name == "float64" and jax.dtypes.canonicalize_dtype("float64") != "float64":
         raise TypeError(f"{name}: expected float32, or float64 with jax_enable_x64, got float64 in 32-bit mode")
-    return value
+    # JAX takes no foreign byte order, which image files may have.
+    return value if value.dtype.isnative else value.astype(value.dtype.newbyteorder("="))
 
 
 def _check_alpha(alpha: Any, batch_shape: tuple[int, ...]) -> jax.Array | np.ndarray:
     alpha = _unwrap(alpha)
     if isinstance(alpha, (jax.Array, np.ndarray, np.generic)):
-        _checks.check_alpha_array(alpha.shape, str(alpha.dtype), batch_shape)
+        _checks.check_alpha_array(alpha.shape, alpha.dtype.name, batch_shape)
         if isinstance(alpha, jax.Array):
             return alpha
         alpha = np.asarray(alpha, np.float64)
@@ -196,9 +197,13 @@ def _check_alpha(alpha: Any, batch_shape: tuple[int, ...]) -> jax.Array | np.nda
 
 
 def _unwrap(value: Any) -> Any:
-    """The array that a Flax variable holds; anything else as it is."""
-    unwrap = None if isinstance(value, jax.Array) else getattr(value, "__jax_array__", None)
-    return value if unwrap is None else unwrap()
+    """The array that a Flax variable holds; anything else as it is, but a masked array as what no one can use."""
+    if isinstance(value, np.ma.MaskedArray):
+        # JAX, and NumPy's own conversions, would now and then compute with what the mask hides.
+        raise TypeError("predictions, targets and alpha: expected arrays without a mask, got numpy.ma.MaskedArray")
+    if isinstance(value, (jax.Array, type)) or not hasattr(value, "__jax_array__"):
+        return value
+    return value.__jax_array__()
 
 
 @functools.partial(jax.jit, static_argnames=("options", "reduction"))
@@ -269,16 +274,14 @@ def _mix(general: jax.Array, specific: jax.Array, alpha: jax.Array | None) -> An
 def _in_blocks(function: Callable[..., Any], a: jax.Array, b: jax.Array, alpha: jax.Array | None) -> Any:
     """Apply `function` to planes (..., H, W) and alpha (...), on a CPU by as many as stay in cache."""
     batch_shape, plane_shape = a.shape[:-2], a.shape[-2:]
-    count, pixels = math.prod(batch_shape), math.prod(plane_shape)
-    block = max((n for n in range(1, count + 1) if count % n == 0 and n * pixels <= BLOCK_PIXELS), default=1)
-    if count in (0, block) or is_spread(a) or is_spread(b):
+    count, block = math.prod(batch_shape), max(1, BLOCK_PIXELS // math.prod(plane_shape))
+    # Not an int: exported for batches of any size.
+    if not isinstance(count, int) or count <= block or any(map(is_spread, jax.tree.leaves((a, b, alpha)))):
         return function(a, b, alpha)
 
     def in_blocks(a: jax.Array, b: jax.Array, alpha: jax.Array | None) -> Any:
-        def cut(x: jax.Array) -> jax.Array:
-            return x.reshape(count // block, block, *x.shape[len(batch_shape) :])
-
-        results = lax.map(lambda blocks: function(*blocks), jax.tree.map(cut, (a, b, alpha)))
-        return jax.tree.map(lambda x: x.reshape(*batch_shape, *x.shape[2:]), results)
+        planes = jax.tree.map(lambda x: x.reshape(count, *x.shape[len(batch_shape) :]), (a, b, alpha))
+        results = lax.map(lambda plane: function(*plane), planes, batch_size=block)
+        return jax.tree.map(lambda x: x.reshape(*batch_shape, *x.shape[1:]), results)
 
     return lax.platform_dependent(a, b, alpha, cpu=in_blocks, default=function)

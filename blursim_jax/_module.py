@@ -1,8 +1,9 @@
 """BlurSim as an object that carries its options."""
 
 import dataclasses
-import functools
 import numbers
+from collections.abc import Iterable
+from typing import Any
 
 import jax
 from jax.typing import ArrayLike
@@ -12,11 +13,7 @@ from blursim_jax._checks import ChannelAxis, Normalization, Reduction, SobelKern
 from blursim_jax._loss import blursim
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["alpha"],
-    meta_fields=["sobel_kernel_size", "spectrum", "normalization", "data_range", "channel_axis", "reduction"],
-)
+@jax.tree_util.register_pytree_with_keys_class
 @dataclasses.dataclass(frozen=True)
 class BlurSim:
     """`blursim` with its options, called as `BlurSim(alpha=0.8)(predictions, targets)`.
@@ -34,7 +31,7 @@ class BlurSim:
         reduction: Over images: `"mean"`, `"sum"` or `"none"`.
 
     Raises:
-        ValueError: An option is unknown or a number is out of its range.
+        ValueError: An option is unknown or a number is out of its range. Of another alpha, when it is called.
 
     References:
         The formula is that of `blursim`.
@@ -57,7 +54,7 @@ class BlurSim:
     reduction: Reduction = "mean"
 
     def __post_init__(self) -> None:
-        """Check the options now; what alpha is, JAX decides when it rebuilds the object with leaves of its own."""
+        """Check the options, and alpha if it is a number: an array's shape is checked against the images."""
         _checks.check_options(
             self.sobel_kernel_size, self.spectrum, self.normalization, self.data_range, self.channel_axis
         )
@@ -90,3 +87,16 @@ class BlurSim:
             channel_axis=self.channel_axis,
             reduction=self.reduction,
         )
+
+    def tree_flatten_with_keys(self) -> tuple[tuple[tuple[jax.tree_util.GetAttrKey, ArrayLike]], tuple]:
+        """Give JAX alpha as the leaf and the options as what has to be the same."""
+        alpha, *options = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return ((jax.tree_util.GetAttrKey("alpha"), alpha),), tuple(options)
+
+    @classmethod
+    def tree_unflatten(cls, options: tuple, leaves: Iterable[Any]) -> "BlurSim":
+        """Take back any leaf, unchecked: JAX and its users put gradients, axes and place holders there."""
+        loss = object.__new__(cls)
+        for field, value in zip(dataclasses.fields(cls), (*leaves, *options), strict=True):
+            object.__setattr__(loss, field.name, value)
+        return loss

@@ -5,10 +5,7 @@ import jax.numpy as jnp
 
 
 def safe_sqrt(x: jax.Array) -> jax.Array:
-    """The square root, with gradient 0 (not inf) at 0.
-
-    NaN stays NaN: the test is for what is not positive, and NaN is replaced on neither side.
-    """
+    """The square root, with gradient 0 (not inf) at 0."""
     # Two `where`s: with one, the gradient of the branch not taken is 0 * inf = NaN.
     zero = x == 0
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))

@@ -48,7 +48,7 @@ IMAGES = [
     (zeros(8, 8, dtype="bool"), IMAGE, {}, TypeError, f"predictions: {DTYPES}, got bool"),
     (IMAGE, zeros(8, 8, dtype="complex64"), {}, TypeError, f"targets: {DTYPES}, got complex64"),
     (zeros(8, 8, dtype="object"), IMAGE, {}, TypeError, f"predictions: {DTYPES}, got object"),
-    (np.full((8, 8), "a"), IMAGE, {}, TypeError, f"predictions: {DTYPES}, got <U1"),
+    (np.full((8, 8), "a"), IMAGE, {}, TypeError, f"predictions: {DTYPES}, got str32"),
     (zeros(8, 8, dtype="int64"), IMAGE, {}, TypeError, f"predictions: {DTYPES}, got int64"),
     (IMAGE, zeros(8, 8, dtype="int32"), {}, TypeError, f"targets: {DTYPES}, got int32"),
     (IMAGE, zeros(8, 8, dtype="uint32"), {}, TypeError, f"targets: {DTYPES}, got uint32"),
@@ -73,6 +73,9 @@ OPTIONS = [
     ({"data_range": -1.0}, ValueError, "data_range: expected a positive finite number, got -1.0"),
     ({"data_range": np.inf}, ValueError, "data_range: expected a positive finite number, got inf"),
     ({"data_range": np.nan}, ValueError, "data_range: expected a positive finite number, got nan"),
+    ({"data_range": 1e-46}, ValueError, "data_range: expected a positive finite number, got 1e-46"),
+    ({"data_range": 1e39}, ValueError, "data_range: expected a positive finite number, got 1e+39"),
+    ({"data_range": 10**400}, ValueError, f"data_range: expected a positive finite number, got {10**400}"),
     ({"data_range": "255"}, ValueError, "data_range: expected a positive finite number, got '255'"),
     ({"data_range": True}, ValueError, "data_range: expected a positive finite number, got True"),
 ]
@@ -159,8 +162,22 @@ def test_a_traced_alpha_is_not_checked() -> None:
 
 
 def test_odd_but_valid_numbers_are_accepted() -> None:
-    options: Any = {"alpha": Fraction(1, 2), "data_range": np.uint8(255), "sobel_kernel_size": np.int64(3)}
+    options: Any = {
+        "alpha": Fraction(1, 2),
+        "data_range": np.uint8(255),
+        "sobel_kernel_size": np.int64(3),
+        "spectrum": np.str_("log"),
+    }
     assert blursim(IMAGE, IMAGE, **options) == 0
+
+
+def test_a_masked_array_is_refused() -> None:
+    masked = np.ma.masked_array(IMAGE, IMAGE == 0)
+    alpha = np.ma.masked_array([0.5], [True])
+    cases: Any = (((masked, IMAGE), {}), ((IMAGE, masked), {}), ((IMAGE, IMAGE), {"alpha": alpha}))
+    for arguments, options in cases:
+        with pytest.raises(TypeError, match=r"expected arrays without a mask, got numpy\.ma\.MaskedArray$"):
+            blursim(*arguments, **options)
 
 
 def test_a_foreign_array_is_named() -> None:

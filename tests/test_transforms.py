@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -192,6 +193,36 @@ def test_the_object_with_another_alpha_does_not_recompile() -> None:
         for alpha in np.linspace(0, 1, 11):
             evaluate(BlurSim(alpha=float(alpha)), A, B)
     assert not seen
+
+
+def test_the_object_takes_any_leaf_from_jax() -> None:
+    """Gradients, axes and place holders are no weights in [0, 1]."""
+    loss = BlurSim(0.9, spectrum="log")
+    for leaf in (-1, 7.5, None, "leaf", object()):
+        rebuilt = jax.tree.unflatten(jax.tree.structure(loss), [leaf])
+        assert rebuilt.alpha is leaf and rebuilt.spectrum == "log"
+    assert jax.tree.map(lambda alpha: -2 * alpha, loss).alpha == -1.8
+    assert jax.tree_util.tree_leaves_with_path(loss) == [((jax.tree_util.GetAttrKey("alpha"),), 0.9)]
+    values = jax.vmap(lambda loss: loss(A, B), in_axes=(BlurSim(0, spectrum="log"),))(
+        BlurSim(np.linspace(0, 1, 3, dtype=np.float32), spectrum="log")
+    )
+    close(values, [blursim(A, B, alpha=alpha, spectrum="log") for alpha in (0.0, 0.5, 1.0)])
+
+
+def test_lowering_for_batches_of_any_size() -> None:
+    (count,) = jax.export.symbolic_shape("count")
+    images = jax.ShapeDtypeStruct((count, 16, 16), jnp.float32)
+    exported = jax.export.export(jax.jit(jax.value_and_grad(blursim)))(images, images)
+    assert [str(aval.shape) for aval in exported.out_avals] == ["()", "(count, 16, 16)"]
+    a, b = np.random.default_rng(0).random((2, 7, 16, 16), np.float32)
+    close(exported.call(a, b)[1], jax.grad(blursim)(a, b), atol=1e-8)
+
+
+def test_a_prime_number_of_planes_is_cut_into_full_blocks() -> None:
+    images = jax.ShapeDtypeStruct((1021, 32, 32), jnp.float32)
+    text = jax.jit(blursim).lower(images, images).as_text()
+    # 256 planes of 32 x 32 a block: three blocks, and 253 planes more.
+    assert "tensor<3x256x32x32xf32>" in text and "tensor<253x32x32xf32>" in text
 
 
 def test_nothing_global_is_touched() -> None:

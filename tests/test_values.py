@@ -124,10 +124,14 @@ def test_a_batch_is_its_images() -> None:
     np.testing.assert_allclose(values, np.array(singles), rtol=3e-7)
     np.testing.assert_allclose(blursim(a, b, alpha=alpha, reduction="sum"), np.sum(singles), rtol=1e-6)
     np.testing.assert_allclose(blursim(a, b, alpha=alpha), np.mean(singles), rtol=1e-6)
-    # More planes than a block of the CPU path holds, in a number that has no divisor.
-    a, b = np.random.default_rng(1).random((2, 13, 190, 200), np.float32)
-    singles = [blursim(x, y) for x, y in zip(a, b, strict=True)]
-    np.testing.assert_allclose(blursim(a, b, reduction="none"), np.array(singles), rtol=3e-7)
+    # More planes than a block of the CPU path holds, and a last block that is not full.
+    for shape in ((13, 190, 200), (12, 3, 150, 160)):
+        a, b = np.random.default_rng(1).random((2, *shape), np.float32)
+        alpha = np.linspace(0, 1, shape[0])
+        options: Any = {"channel_axis": -3 if len(shape) == 4 else None}
+        singles = [blursim(x, y, alpha=z, **options) for x, y, z in zip(a, b, alpha, strict=True)]
+        values = blursim(a, b, alpha=alpha, reduction="none", **options)
+        np.testing.assert_allclose(values, np.array(singles), rtol=5e-7)
 
 
 def test_channels_are_averaged() -> None:
@@ -139,11 +143,12 @@ def test_channels_are_averaged() -> None:
     np.testing.assert_array_equal(first, last)
     np.testing.assert_allclose(first, planes.mean(axis=-1), rtol=3e-7)
     np.testing.assert_allclose(blursim(a, b), blursim(a, b, channel_axis=-3), rtol=3e-7)
-    # An alpha an image, not a plane.
-    alpha = np.array([0.0, 0.3, 0.6, 1.0])
-    values = blursim(a, b, alpha=alpha, channel_axis=-3, reduction="none")
-    singles = [blursim(a[i], b[i], alpha=alpha[i], channel_axis=-3) for i in range(4)]
-    np.testing.assert_allclose(values, np.array(singles), rtol=3e-7)
+    # An alpha an image, not a plane, also where there are as many channels as images.
+    for count in (4, 3):
+        alpha = np.array([0.0, 0.3, 0.6, 1.0])[:count]
+        values = blursim(a[:count], b[:count], alpha=alpha, channel_axis=-3, reduction="none")
+        singles = [blursim(a[i], b[i], alpha=alpha[i], channel_axis=-3) for i in range(count)]
+        np.testing.assert_allclose(values, np.array(singles), rtol=3e-7)
 
 
 def test_an_empty_batch() -> None:
@@ -165,6 +170,12 @@ def test_short_dtypes_are_computed_in_float32(dtype: str) -> None:
         assert value == blursim(a.astype("float32"), b.astype("float32"), data_range=data_range)
     assert blursim(a, b.astype("float32")) == blursim(a.astype("float32"), b.astype("float32"))
     assert blursim_maps(a, b).edges.dtype == jnp.float32
+
+
+def test_a_foreign_byte_order_is_the_same_image() -> None:
+    a, b = np.random.default_rng(0).random((2, 9, 10), np.float32)
+    assert blursim(a.astype(">f4"), b) == blursim(a, b)
+    assert blursim(a, b, alpha=np.array(0.5, ">f8")) == blursim(a, b, alpha=0.5)
 
 
 def test_float64_is_computed_in_float64(x64: None) -> None:
