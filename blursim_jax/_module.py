@@ -88,7 +88,7 @@ class BlurSim:
             reduction=self.reduction,
         )
 
-    def tree_flatten_with_keys(self) -> tuple[tuple[tuple[jax.tree_util.GetAttrKey, ArrayLike]], tuple]:
+    def tree_flatten_with_keys(self) -> tuple[tuple[Any, ...], tuple]:
         """Give JAX alpha as the leaf and the options as what has to be the same."""
         alpha, *options = (getattr(self, field.name) for field in dataclasses.fields(self))
         return ((jax.tree_util.GetAttrKey("alpha"), alpha),), tuple(options)
