@@ -135,6 +135,9 @@ def blursim_terms(
         ValueError: As `blursim`.
         TypeError: As `blursim`.
 
+    References:
+        As `blursim`.
+
     >>> import jax.numpy as jnp
     >>> from blursim_jax import blursim_terms
     >>> targets = jnp.zeros((8, 8)).at[2:6, 2:6].set(1.0)

@@ -171,6 +171,14 @@ def test_odd_but_valid_numbers_are_accepted() -> None:
     assert blursim(IMAGE, IMAGE, **options) == 0
 
 
+def test_devices_that_differ_are_both_named() -> None:
+    predictions, targets = (jax.device_put(IMAGE, device) for device in jax.devices()[:2])
+    message = r"argument predictions .* device ids \[0\] .* argument targets .* device ids \[1\]"
+    for function in (blursim, blursim_terms, blursim_maps):
+        with pytest.raises(ValueError, match=message):
+            function(predictions, targets)
+
+
 def test_a_masked_array_is_refused() -> None:
     masked = np.ma.masked_array(IMAGE, IMAGE == 0)
     alpha = np.ma.masked_array([0.5], [True])

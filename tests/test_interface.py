@@ -57,8 +57,6 @@ def test_docstrings_are_whole(name: str) -> None:
     sections = ["Args:", "Returns:", "Raises:", "References:", ">>> "]
     if name == "BlurSim":
         sections.remove("Returns:")
-    if name == "blursim_terms":
-        sections.remove("References:")
     places = [doc.index(section) for section in sections]
     assert places == sorted(places)
     arguments = re.findall(r"^    (\w+): ", doc[doc.index("Args:") : doc.index("Raises:")], re.MULTILINE)
