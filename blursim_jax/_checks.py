@@ -30,7 +30,7 @@ def check_options(
     size = _choice("sobel_kernel_size", sobel_kernel_size, (3, 5, 7))
     axis = _choice("channel_axis", channel_axis, (None, -1, -3))
     # In float32's range of normal numbers: pixels are divided by it.
-    if not _is_number(data_range) or not 2**-126 <= data_range < 2**128:  # type: ignore[operator]
+    if not is_number(data_range) or not 2**-126 <= data_range < 2**128:  # type: ignore[operator]
         raise ValueError(f"data_range: expected a positive finite number, got {data_range!r}")
     return Options(
         sobel_kernel_size=size,
@@ -49,7 +49,7 @@ def check_reduction(reduction: object, batch_shape: tuple[int, ...] = ()) -> Non
 
 def check_alpha(alpha: object) -> None:
     """Raise unless the Python or NumPy number `alpha` lies in [0, 1]; NaN does not."""
-    if not _is_number(alpha):
+    if not is_number(alpha):
         raise TypeError(f"alpha: expected a real number or array, got {_type_name(alpha)}")
     if not 0 <= alpha <= 1:  # type: ignore[operator]
         raise ValueError(f"alpha: expected a number in [0, 1], got {alpha}")
@@ -108,7 +108,8 @@ def _choice(name: str, value: object, choices: tuple) -> Any:
     raise ValueError(f"{name}: expected {', '.join(others)} or {last}, got {value!r}")
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
+    """Whether `value` is a real number of Python or NumPy; a bool is none."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 

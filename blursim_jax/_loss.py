@@ -175,7 +175,7 @@ def compute_dtype(*images: jax.Array) -> np.dtype:
 
 
 def _check_array(name: str, value: Any) -> jax.Array | np.ndarray:
-    value = _unwrap(value)
+    value = _unwrap(name, value)
     _checks.check_array(name, value, (jax.Array, np.ndarray), "a JAX or NumPy array")
     _checks.check_dtype(name, value.dtype.name)
     if value.dtype.name == "float64" and jax.dtypes.canonicalize_dtype("float64") != "float64":
@@ -185,7 +185,7 @@ def _check_array(name: str, value: Any) -> jax.Array | np.ndarray:
 
 
 def _check_alpha(alpha: Any, batch_shape: tuple[int, ...]) -> jax.Array | np.ndarray:
-    alpha = _unwrap(alpha)
+    alpha = _unwrap("alpha", alpha)
     if isinstance(alpha, (jax.Array, np.ndarray, np.generic)):
         _checks.check_alpha_array(alpha.shape, alpha.dtype.name, batch_shape)
         if isinstance(alpha, jax.Array):
@@ -199,11 +199,11 @@ def _check_alpha(alpha: Any, batch_shape: tuple[int, ...]) -> jax.Array | np.nda
     return np.asarray(alpha, np.float64)
 
 
-def _unwrap(value: Any) -> Any:
-    """The array that a Flax variable holds; anything else as it is, but a masked array as what no one can use."""
+def _unwrap(name: str, value: Any) -> Any:
+    """Return the array that a Flax variable holds, anything else as it is, but raise for a masked array."""
     if isinstance(value, np.ma.MaskedArray):
         # JAX, and NumPy's own conversions, would now and then compute with what the mask hides.
-        raise TypeError("predictions, targets and alpha: expected arrays without a mask, got numpy.ma.MaskedArray")
+        raise TypeError(f"{name}: expected an array without a mask, got numpy.ma.MaskedArray")
     if isinstance(value, (jax.Array, type)) or not hasattr(value, "__jax_array__"):
         return value
     return value.__jax_array__()
@@ -246,10 +246,8 @@ def _compare_planes_jvp(options: Options, primals: tuple, tangents: tuple) -> tu
     def values_and_gradients(a: jax.Array, b: jax.Array, alpha: jax.Array | None) -> tuple[Any, list[Any], Any]:
         terms, gradients = None, []
         for argument in arguments:
-            (of_general, by_general), (of_specific, by_specific) = (
-                general_gradient(a, b, options, argument),
-                specific_gradient(a, b, options, argument),
-            )
+            of_general, by_general = general_gradient(a, b, options, argument)
+            of_specific, by_specific = specific_gradient(a, b, options, argument)
             terms = of_general, of_specific
             gradients.append(_mix(by_general, by_specific, alpha))
         if terms is None:

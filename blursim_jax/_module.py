@@ -1,7 +1,6 @@
 """BlurSim as an object that carries its options."""
 
 import dataclasses
-import numbers
 from collections.abc import Iterable
 from typing import Any
 
@@ -59,7 +58,7 @@ class BlurSim:
             self.sobel_kernel_size, self.spectrum, self.normalization, self.data_range, self.channel_axis
         )
         _checks.check_reduction(self.reduction)
-        if isinstance(self.alpha, numbers.Real) and not isinstance(self.alpha, bool):
+        if _checks.is_number(self.alpha):
             _checks.check_alpha(self.alpha)
 
     def __call__(self, predictions: ArrayLike, targets: ArrayLike) -> jax.Array:

@@ -8,6 +8,7 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_p
 from collections.abc import Iterator
 
 import jax
+import numpy as np
 import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -24,7 +25,6 @@ def x64() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def photos() -> dict:
     """Grey photos 0..255 that come with scikit-image, by name."""
-    import numpy as np
     from skimage import color, data
 
     names = ("astronaut", "camera", "chelsea", "coffee", "coins", "moon", "page", "rocket", "text")

@@ -182,10 +182,11 @@ def test_devices_that_differ_are_both_named() -> None:
 def test_a_masked_array_is_refused() -> None:
     masked = np.ma.masked_array(IMAGE, IMAGE == 0)
     alpha = np.ma.masked_array([0.5], [True])
-    cases: Any = (((masked, IMAGE), {}), ((IMAGE, masked), {}), ((IMAGE, IMAGE), {"alpha": alpha}))
-    for arguments, options in cases:
-        with pytest.raises(TypeError, match=r"expected arrays without a mask, got numpy\.ma\.MaskedArray$"):
-            blursim(*arguments, **options)
+    images: Any = {"predictions": IMAGE, "targets": IMAGE}
+    for name, value in (("predictions", masked), ("targets", masked), ("alpha", alpha)):
+        message = rf"^{name}: expected an array without a mask, got numpy\.ma\.MaskedArray$"
+        with pytest.raises(TypeError, match=message):
+            blursim(**(images | {name: value}))
 
 
 def test_a_foreign_array_is_named() -> None:

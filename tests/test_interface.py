@@ -1,4 +1,4 @@
-"""Conventions of the public interface: names, signatures, docstrings, what importing does, what the wheel holds."""
+"""Conventions of the public interface: names, signatures, docstrings, sources, what importing does."""
 
 import importlib.util
 import inspect
