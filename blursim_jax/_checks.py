@@ -47,10 +47,10 @@ def check_reduction(reduction: object, batch_shape: tuple[int, ...] = ()) -> Non
         raise ValueError(f"predictions: expected at least one image for the mean, got batch shape {batch_shape}")
 
 
-def check_alpha(alpha: object) -> None:
-    """Raise unless the Python or NumPy number `alpha` lies in [0, 1]; NaN does not."""
+def check_alpha(alpha: object, array: str) -> None:
+    """Raise unless the Python or NumPy number `alpha` lies in [0, 1]; NaN does not. An `array` it could have been."""
     if not is_number(alpha):
-        raise TypeError(f"alpha: expected a real number or array, got {_type_name(alpha)}")
+        raise TypeError(f"alpha: expected a real number or {array}, got {_type_name(alpha)}")
     if not 0 <= alpha <= 1:  # type: ignore[operator]
         raise ValueError(f"alpha: expected a number in [0, 1], got {alpha}")
 
@@ -58,7 +58,7 @@ def check_alpha(alpha: object) -> None:
 def check_alpha_array(shape: tuple[int, ...], dtype: str, batch_shape: tuple[int, ...]) -> None:
     """Raise unless an alpha of this shape and dtype can weigh images of `batch_shape`, one weight an image."""
     if dtype == "bool" or not dtype.startswith(("float", "bfloat", "int", "uint")):
-        raise TypeError(f"alpha: expected a real number or array, got dtype {dtype}")
+        raise TypeError(f"alpha: expected a real dtype, got {dtype}")
     trailing = batch_shape[len(batch_shape) - len(shape) :]
     if len(shape) > len(batch_shape) or any(n not in (1, m) for n, m in zip(shape, trailing, strict=True)):
         raise ValueError(f"alpha: expected a shape that broadcasts to the images' {batch_shape}, got {shape}")

@@ -1,26 +1,19 @@
 """The public functions: check, cut into planes, compare, mix, reduce."""
 
 import functools
-import math
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
-from jax.custom_derivatives import SymbolicZero
 from jax.typing import ArrayLike
 
 from blursim_jax import _checks
 from blursim_jax._checks import ChannelAxis, Normalization, Options, Reduction, SobelKernelSize, Spectrum
-from blursim_jax._edges import specific, specific_gradient
-from blursim_jax._numerics import is_spread
-from blursim_jax._spectrum import general, general_gradient
+from blursim_jax._planes import compare_planes
 
-# On a CPU the planes go through in blocks of at most this many pixels, 1 MiB of float32, which stay in cache:
-# less than half the time of all 24 planes of 256 x 256 at once.
-BLOCK_PIXELS = 2**18
+# What an image, or a batch of weights, is.
+ARRAY = "a JAX or NumPy array"
 
 
 class BlurSimTerms(NamedTuple):
@@ -99,7 +92,7 @@ def blursim(
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
     predictions, targets, batch_shape = check_images(predictions, targets, options)
     _checks.check_reduction(reduction, batch_shape)
-    return _compare(predictions, targets, _check_alpha(alpha, batch_shape), options, reduction)
+    return _compare(predictions, targets, _check_alpha(alpha, batch_shape), options, reduction)[0]
 
 
 def blursim_terms(
@@ -148,7 +141,7 @@ def blursim_terms(
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
     predictions, targets, batch_shape = check_images(predictions, targets, options)
     _checks.check_reduction(reduction, batch_shape)
-    return _compare(predictions, targets, None, options, reduction)
+    return BlurSimTerms(*_compare(predictions, targets, None, options, reduction))
 
 
 def check_images(
@@ -176,7 +169,7 @@ def compute_dtype(*images: jax.Array) -> np.dtype:
 
 def _check_array(name: str, value: Any) -> jax.Array | np.ndarray:
     value = _unwrap(name, value)
-    _checks.check_array(name, value, (jax.Array, np.ndarray), "a JAX or NumPy array")
+    _checks.check_array(name, value, (jax.Array, np.ndarray), ARRAY)
     _checks.check_dtype(name, value.dtype.name)
     if value.dtype.name == "float64" and jax.dtypes.canonicalize_dtype("float64") != "float64":
         raise TypeError(f"{name}: expected float32, or float64 with jax_enable_x64, got float64 in 32-bit mode")
@@ -192,9 +185,9 @@ def _check_alpha(alpha: Any, batch_shape: tuple[int, ...]) -> jax.Array | np.nda
             return alpha
         alpha = np.asarray(alpha, np.float64)
         for extreme in (alpha.min(initial=1), alpha.max(initial=0)):
-            _checks.check_alpha(float(extreme))
+            _checks.check_alpha(float(extreme), ARRAY)
     else:
-        _checks.check_alpha(alpha)
+        _checks.check_alpha(alpha, ARRAY)
     # Of one dtype whatever it came as, so that it compiles once.
     return np.asarray(alpha, np.float64)
 
@@ -212,8 +205,8 @@ def _unwrap(name: str, value: Any) -> Any:
 @functools.partial(jax.jit, static_argnames=("options", "reduction"))
 def _compare(
     predictions: jax.Array, targets: jax.Array, alpha: jax.Array | None, options: Options, reduction: str
-) -> Any:
-    """The mixture for every image, or its terms where alpha is None, reduced."""
+) -> tuple[jax.Array, ...]:
+    """The mixture for every image, or its two terms where alpha is None, reduced."""
     dtype = compute_dtype(predictions, targets)
     a, b = to_planes(predictions, options, dtype), to_planes(targets, options, dtype)
     if alpha is not None:
@@ -223,66 +216,4 @@ def _compare(
         images = jnp.mean(values, axis=-1)
         return {"mean": jnp.mean, "sum": jnp.sum, "none": lambda x: x}[reduction](images)
 
-    return jax.tree.map(reduce, _compare_planes(options, a, b, alpha))
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _compare_planes(options: Options, a: jax.Array, b: jax.Array, alpha: jax.Array | None) -> Any:
-    """The mixture for every plane pair, (..., H, W) to (...), or its terms where alpha is None."""
-
-    def values(a: jax.Array, b: jax.Array, alpha: jax.Array | None) -> Any:
-        return _mix(general(a, b, options), specific(a, b, options), alpha)
-
-    return _in_blocks(values, a, b, alpha)
-
-
-# The gradient is written out, because autodiff's is several times slower, and as the rule of a `custom_jvp`: the
-# tangent is its inner product with the planes' tangents, from which JAX has forward and reverse mode, `vmap` and
-# second order. In reverse mode the one image-sized array kept is the gradient itself.
-@functools.partial(_compare_planes.defjvp, symbolic_zeros=True)
-def _compare_planes_jvp(options: Options, primals: tuple, tangents: tuple) -> tuple[Any, Any]:
-    arguments = [i for i in (0, 1) if not isinstance(tangents[i], SymbolicZero)]
-
-    def values_and_gradients(a: jax.Array, b: jax.Array, alpha: jax.Array | None) -> tuple[Any, list[Any], Any]:
-        terms, gradients = None, []
-        for argument in arguments:
-            of_general, by_general = general_gradient(a, b, options, argument)
-            of_specific, by_specific = specific_gradient(a, b, options, argument)
-            terms = of_general, of_specific
-            gradients.append(_mix(by_general, by_specific, alpha))
-        if terms is None:
-            terms = general(a, b, options), specific(a, b, options)
-        return _mix(*terms, alpha), gradients, terms[1] - terms[0]
-
-    values, gradients, by_alpha = _in_blocks(values_and_gradients, *primals)
-    tangent = jax.tree.map(jnp.zeros_like, values)
-    for argument, gradient in zip(arguments, gradients, strict=True):
-        products = jax.tree.map(lambda g, t=tangents[argument]: jnp.sum(g * t, axis=(-2, -1)), gradient)
-        tangent = jax.tree.map(jnp.add, tangent, products)
-    if tangents[2] is not None and not isinstance(tangents[2], SymbolicZero):
-        tangent += by_alpha * tangents[2]
-    return values, tangent
-
-
-def _mix(general: jax.Array, specific: jax.Array, alpha: jax.Array | None) -> Any:
-    """Weigh the terms' values (...), or their gradients (..., H, W), by alpha (...); None keeps them apart."""
-    if alpha is None:
-        return BlurSimTerms(general, specific)
-    alpha = alpha.reshape(alpha.shape + (1,) * (general.ndim - alpha.ndim))
-    return (1 - alpha) * general + alpha * specific
-
-
-def _in_blocks(function: Callable[..., Any], a: jax.Array, b: jax.Array, alpha: jax.Array | None) -> Any:
-    """Apply `function` to planes (..., H, W) and alpha (...), on a CPU by as many as stay in cache."""
-    batch_shape, plane_shape = a.shape[:-2], a.shape[-2:]
-    count, block = math.prod(batch_shape), max(1, BLOCK_PIXELS // math.prod(plane_shape))
-    # Not an int: exported for batches of any size.
-    if not isinstance(count, int) or count <= block or any(map(is_spread, jax.tree.leaves((a, b, alpha)))):
-        return function(a, b, alpha)
-
-    def in_blocks(a: jax.Array, b: jax.Array, alpha: jax.Array | None) -> Any:
-        planes = jax.tree.map(lambda x: x.reshape(count, *x.shape[len(batch_shape) :]), (a, b, alpha))
-        results = lax.map(lambda plane: function(*plane), planes, batch_size=block)
-        return jax.tree.map(lambda x: x.reshape(*batch_shape, *x.shape[1:]), results)
-
-    return lax.platform_dependent(a, b, alpha, cpu=in_blocks, default=function)
+    return jax.tree.map(reduce, compare_planes(a, b, alpha, options))

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from blursim_jax import _checks
 from blursim_jax._checks import ChannelAxis, Normalization, Reduction, SobelKernelSize, Spectrum
-from blursim_jax._loss import blursim
+from blursim_jax._loss import ARRAY, blursim
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -59,7 +59,7 @@ class BlurSim:
         )
         _checks.check_reduction(self.reduction)
         if _checks.is_number(self.alpha):
-            _checks.check_alpha(self.alpha)
+            _checks.check_alpha(self.alpha, ARRAY)
 
     def __call__(self, predictions: ArrayLike, targets: ArrayLike) -> jax.Array:
         """Return `blursim(predictions, targets)` under these options.

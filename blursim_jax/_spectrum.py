@@ -19,7 +19,7 @@ from blursim_jax._taps import optimal_dft_size
 GREY_LEVEL = 1 / 255
 # A bin at most this many rounding errors above zero holds round-off alone: it has a magnitude, but no phase.
 DEAD_ZONE = 64
-# Nearer to 1, photos gain little and images whose low frequencies are weak lose as much again.
+# Nearer to 1, photos gain little.
 HIGH_PASS = 0.9
 
 
@@ -83,7 +83,7 @@ def _distance(a: jax.Array, b: jax.Array, spectrum: str) -> jax.Array:
     if spectrum == "complex":
         return norm(a - b)
     height, width = a.shape[-2:]
-    e, _ = spectrum_difference(jnp.fft.rfft2(a), jnp.fft.rfft2(a - b), spectrum, height * width)
+    e, _ = spectrum_difference(_transform(a), jnp.fft.rfft2(a - b), spectrum, height * width)
     return _half_norm(e, width)
 
 
@@ -105,25 +105,45 @@ def _distance_gradient(a: jax.Array, b: jax.Array, spectrum: str) -> tuple[jax.A
     return distance, jnp.fft.irfft2(lax.complex(weight * transform.real, weight * transform.imag), s=(height, width))
 
 
+def _transform(a: jax.Array) -> jax.Array:
+    """The half spectrum of planes, with their means left out of the rounding errors."""
+    mean = jnp.mean(a, axis=(-2, -1), keepdims=True)
+    return _with_zero_frequency(jnp.fft.rfft2(a - mean), mean * (a.shape[-2] * a.shape[-1]))
+
+
+def _with_zero_frequency(transform: jax.Array, zero_frequency: jax.Array) -> jax.Array:
+    """Add (..., 1, 1) to the bin of frequency 0."""
+    beside = [(0, n - m, 0) for n, m in zip(transform.shape, zero_frequency.shape, strict=True)]
+    return transform + lax.pad(zero_frequency.astype(transform.dtype), jnp.zeros((), transform.dtype), beside)
+
+
 def _transform_with_phase(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The half spectrum of planes, and which of its bins have a phase, being more than rounding errors.
 
     A transform spreads its rounding errors over all bins alike, so that the mean and the low frequencies of a blurred
     photo drown the phases of its high ones: they were 1e-4 of the gradient. Hence the transform is that of
-    x[j] - 0.9 x[j - 1], x the plane without its mean, and what this took away is given back bin by bin.
+    x[j] - share * x[j - 1], x the plane without its mean, and what this took away is given back bin by bin. The share
+    is what of a pixel its neighbour foretells: nothing of noise, whose low frequencies would be the drowned ones.
     """
     height, width = a.shape[-2:]
-    mean = jnp.mean(a, axis=(-2, -1), keepdims=True)
+    # Not `jnp.mean`: its last step, a product, is fused with the subtraction here and there, in one rounding instead of
+    # two, which gives a flat plane several values.
+    mean = jnp.sum(a / (height * width), axis=(-2, -1), keepdims=True)
     x = a - mean
-    shifted = lax.concatenate([x[..., -1:], x[..., :-1]], x.ndim - 1)
-    x -= HIGH_PASS * lax.optimization_barrier(shifted)
-    response = 1 - HIGH_PASS * np.exp(-2j * np.pi * np.arange(width // 2 + 1) / width)
+    shifted = lax.optimization_barrier(lax.concatenate([x[..., -1:], x[..., :-1]], x.ndim - 1))
+    correlation = safe_divide(jnp.sum(x * shifted, axis=(-2, -1)), jnp.sum(x * x, axis=(-2, -1)))
+    # No gradient, because the result does not depend on it.
+    share = per_plane(lax.stop_gradient(jnp.clip(correlation, 0, HIGH_PASS)))
+    x -= share * shifted
     transform = jnp.fft.rfft2(x)
-    zero_frequency = (mean * (height * width * (1 - HIGH_PASS))).astype(transform.dtype)
-    beside = [(0, n - m, 0) for n, m in zip(transform.shape, mean.shape, strict=True)]
-    transform += lax.pad(zero_frequency, jnp.zeros((), transform.dtype), beside)
-    has_phase = _magnitude(transform) > DEAD_ZONE * float(jnp.finfo(a.dtype).eps) * per_plane(norm(x))
-    return transform * _per_column(1 / response, transform), has_phase
+    turn = _per_column(np.exp(-2j * np.pi * np.arange(width // 2 + 1) / width), transform)
+    inverse = 1 / (1 - share.astype(turn.dtype) * turn)
+    transform = _with_zero_frequency(transform, mean * (height * width) * (1 - share))
+    eps = float(jnp.finfo(a.dtype).eps)
+    # Of a flat plane, x is the rounding error of the mean.
+    least = DEAD_ZONE * eps * (per_plane(norm(x)) + eps * height * width * jnp.abs(mean))
+    has_phase = _magnitude(transform) > least
+    return transform * inverse, has_phase
 
 
 def _magnitude(z: jax.Array) -> jax.Array:

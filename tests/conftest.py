@@ -1,23 +1,39 @@
-"""Settings that hold for every test: strict dtype and rank promotion, four CPU devices."""
+"""Settings that hold for every test, and the framework that a test runs through."""
 
+import importlib.util
 import os
 
-# Before the first import of jax, which reads it once.
+# Before the first import of jax, which reads it once: four CPU devices.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
 
 from collections.abc import Iterator
 
-import jax
 import numpy as np
 import pytest
+from frameworks import NAMES, Framework, load
 
-jax.config.update("jax_numpy_dtype_promotion", "strict")
-jax.config.update("jax_numpy_rank_promotion", "raise")
+# PyTorch first: loaded after JAX, it may find its libraries taken.
+if importlib.util.find_spec("torch"):
+    import torch
+
+    # Two test processes share two cores.
+    torch.set_num_threads(1)
+if importlib.util.find_spec("jax"):
+    import jax
+
+    jax.config.update("jax_numpy_dtype_promotion", "strict")
+    jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(scope="session", params=NAMES)
+def framework(request: pytest.FixtureRequest) -> Framework:
+    """Each of the two packages in turn; one whose framework is not installed is skipped, or fails if it is required."""
+    return load(request.param)
 
 
 @pytest.fixture
 def x64() -> Iterator[None]:
-    """64-bit types for one test; every other test runs in JAX's default 32-bit mode."""
+    """64-bit types in JAX for one test; every other test runs in its default 32-bit mode."""
     with jax.enable_x64(True):
         yield
 

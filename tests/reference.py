@@ -41,7 +41,7 @@ def edges(x: np.ndarray, size: int) -> np.ndarray:
 def gradients(
     a: np.ndarray, b: np.ndarray, *, size: int = 5, spectrum: str = "magnitude", normalization: str = "area"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gradients of General and of Specific by `a`, 0 where the magnitude of a bin or of an edge is 0."""
+    """Gradients of General and of Specific by `a`, 0 where a bin or an edge is 0 up to rounding."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     n = a.size
     relative = normalization == "relative"
@@ -58,7 +58,8 @@ def gradients(
             "log": (lambda m: np.log(m + c), 1 / (magnitude_a + c), np.sqrt(n)),
         }[spectrum]
         e = read(magnitude_a) - read(magnitude_b)
-        phase = transform_a / np.where(magnitude_a > 0, magnitude_a, 1)
+        is_zero = magnitude_a <= 1e-12 * np.linalg.norm(transform_a)
+        phase = np.where(is_zero, 0, transform_a) / np.where(is_zero, 1, magnitude_a)
         by_bin = e / np.linalg.norm(e) * slope * phase
         general = n * np.fft.ifft2(by_bin).real / divisor
     by_x, by_y = sobel_matrices(a.shape, size)

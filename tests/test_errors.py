@@ -1,17 +1,18 @@
-"""Bad input: every row of the table by type and message."""
+"""Bad input: one table for both packages, every row by type and message."""
 
+import importlib.util
 import re
 from fractions import Fraction
-from typing import Any, cast
+from types import SimpleNamespace
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
-
-from blursim_jax import BlurSim, blursim, blursim_maps, blursim_terms
+from frameworks import Framework, load, require
 
 IMAGE = np.zeros((8, 8), np.float32)
+# What each package calls an array.
+ARRAY = {"jax": "a JAX or NumPy array", "torch": "a torch.Tensor"}
 DTYPES = "expected dtype float16, bfloat16, float32, uint8, int8, uint16, int16 or float64"
 
 
@@ -41,24 +42,15 @@ IMAGES = [
     (zeros(8, 8, 0), zeros(8, 8, 0), {"channel_axis": -1}, ValueError, "expected at least one channel"),
     (zeros(0, 8, 8), zeros(0, 8, 8), {"channel_axis": -3}, ValueError, "expected at least one channel"),
     (zeros(8, 0), zeros(8, 0), {}, ValueError, "got height 8 and width 0"),
-    ([[0.0] * 8] * 8, IMAGE, {}, TypeError, "predictions: expected a JAX or NumPy array, got list"),
-    (IMAGE, "image.png", {}, TypeError, "targets: expected a JAX or NumPy array, got str"),
-    (IMAGE, None, {}, TypeError, "targets: expected a JAX or NumPy array, got NoneType"),
-    (0.5, IMAGE, {}, TypeError, "predictions: expected a JAX or NumPy array, got float"),
+    ([[0.0] * 8] * 8, IMAGE, {}, TypeError, "predictions: expected {array}, got list"),
+    (IMAGE, "image.png", {}, TypeError, "targets: expected {array}, got str"),
+    (IMAGE, None, {}, TypeError, "targets: expected {array}, got NoneType"),
+    (0.5, IMAGE, {}, TypeError, "predictions: expected {array}, got float"),
     (zeros(8, 8, dtype="bool"), IMAGE, {}, TypeError, f"predictions: {DTYPES}, got bool"),
     (IMAGE, zeros(8, 8, dtype="complex64"), {}, TypeError, f"targets: {DTYPES}, got complex64"),
-    (zeros(8, 8, dtype="object"), IMAGE, {}, TypeError, f"predictions: {DTYPES}, got object"),
-    (np.full((8, 8), "a"), IMAGE, {}, TypeError, f"predictions: {DTYPES}, got str32"),
     (zeros(8, 8, dtype="int64"), IMAGE, {}, TypeError, f"predictions: {DTYPES}, got int64"),
     (IMAGE, zeros(8, 8, dtype="int32"), {}, TypeError, f"targets: {DTYPES}, got int32"),
     (IMAGE, zeros(8, 8, dtype="uint32"), {}, TypeError, f"targets: {DTYPES}, got uint32"),
-    (
-        zeros(8, 8, dtype="float64"),
-        IMAGE,
-        {},
-        TypeError,
-        "predictions: expected float32, or float64 with jax_enable_x64",
-    ),
 ]
 OPTIONS = [
     ({"sobel_kernel_size": 4}, ValueError, "sobel_kernel_size: expected 3, 5 or 7, got 4"),
@@ -88,111 +80,229 @@ ALPHA = [
     (-0.1, ValueError, "alpha: expected a number in [0, 1], got -0.1"),
     (float("nan"), ValueError, "alpha: expected a number in [0, 1], got nan"),
     (np.float32(2), ValueError, "alpha: expected a number in [0, 1], got 2.0"),
-    (np.array([0.5, 1.5]), ValueError, "alpha: expected a number in [0, 1], got 1.5"),
-    (np.array([0.5, np.nan]), ValueError, "alpha: expected a number in [0, 1], got nan"),
-    (True, TypeError, "alpha: expected a real number or array, got bool"),
-    ("0.9", TypeError, "alpha: expected a real number or array, got str"),
-    (None, TypeError, "alpha: expected a real number or array, got NoneType"),
-    ([0.5, 0.5], TypeError, "alpha: expected a real number or array, got list"),
-    (0.5j, TypeError, "alpha: expected a real number or array, got complex"),
-    (np.array([True, False]), TypeError, "alpha: expected a real number or array, got dtype bool"),
-    (jnp.array(0.5j), TypeError, "alpha: expected a real number or array, got dtype complex64"),
-    (jnp.zeros(3), ValueError, "alpha: expected a shape that broadcasts to the images' (2,), got (3,)"),
+    (True, TypeError, "alpha: expected a real number or {array}, got bool"),
+    ("0.9", TypeError, "alpha: expected a real number or {array}, got str"),
+    (None, TypeError, "alpha: expected a real number or {array}, got NoneType"),
+    ([0.5, 0.5], TypeError, "alpha: expected a real number or {array}, got list"),
+    (0.5j, TypeError, "alpha: expected a real number or {array}, got complex"),
+    (np.array([True, False]), TypeError, "alpha: expected a real dtype, got bool"),
+    (np.array(0.5j, np.complex64), TypeError, "alpha: expected a real dtype, got complex64"),
+    (np.zeros(3), ValueError, "alpha: expected a shape that broadcasts to the images' (2,), got (3,)"),
     (np.zeros((2, 1)), ValueError, "alpha: expected a shape that broadcasts to the images' (2,), got (2, 1)"),
 ]
 
 
-@pytest.mark.parametrize("function", [blursim, blursim_terms, blursim_maps])
+FUNCTIONS = ("blursim", "blursim_terms", "blursim_maps")
+
+
+def given(framework: Framework, value: Any) -> Any:
+    """An array as PyTorch's own; JAX takes NumPy's, and anything else stays as it is."""
+    is_foreign = isinstance(value, np.ndarray) and framework.name == "torch"
+    return framework.array(value) if is_foreign else value
+
+
+def message_of(framework: Framework, message: str) -> str:
+    return re.escape(message.replace("{array}", ARRAY[framework.name]))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize(("predictions", "targets", "options", "error", "message"), IMAGES)
-def test_images(function: Any, predictions: Any, targets: Any, options: dict, error: type, message: str) -> None:
-    with pytest.raises(error, match=re.escape(message)):
-        function(predictions, targets, **options)
+def test_images(
+    framework: Framework, function: str, predictions: Any, targets: Any, options: dict, error: type, message: str
+) -> None:
+    with pytest.raises(error, match=message_of(framework, message)):
+        getattr(framework.package, function)(given(framework, predictions), given(framework, targets), **options)
 
 
-@pytest.mark.parametrize("function", [blursim, blursim_terms, blursim_maps])
+@pytest.mark.parametrize("function", FUNCTIONS)
 @pytest.mark.parametrize(("options", "error", "message"), OPTIONS)
-def test_options(function: Any, options: dict, error: type, message: str) -> None:
+def test_options(framework: Framework, function: str, options: dict, error: type, message: str) -> None:
+    image = framework.array(IMAGE)
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
-        function(IMAGE, IMAGE, **options)
+        getattr(framework.package, function)(image, image, **options)
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
-        BlurSim(**options)
+        framework.package.BlurSim(**options)
 
 
-@pytest.mark.parametrize("function", [blursim, blursim_terms])
+@pytest.mark.parametrize("function", FUNCTIONS[:2])
 @pytest.mark.parametrize(("options", "error", "message"), REDUCTION)
-def test_reduction(function: Any, options: dict, error: type, message: str) -> None:
+def test_reduction(framework: Framework, function: str, options: dict, error: type, message: str) -> None:
+    image = framework.array(IMAGE)
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
-        function(IMAGE, IMAGE, **options)
+        getattr(framework.package, function)(image, image, **options)
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
-        BlurSim(**options)
+        framework.package.BlurSim(**options)
 
 
 @pytest.mark.parametrize(("alpha", "error", "message"), ALPHA)
-def test_alpha(alpha: Any, error: type, message: str) -> None:
-    images = zeros(2, 8, 8)
-    with pytest.raises(error, match=f"^{re.escape(message)}$"):
-        blursim(images, images, alpha=alpha)
-    with pytest.raises(error, match=f"^{re.escape(message)}$"):
-        BlurSim(alpha=alpha)(images, images)
+def test_alpha(framework: Framework, alpha: Any, error: type, message: str) -> None:
+    images, alpha = framework.array(zeros(2, 8, 8)), given(framework, alpha)
+    with pytest.raises(error, match=f"^{message_of(framework, message)}$"):
+        framework.package.blursim(images, images, alpha=alpha)
+    with pytest.raises(error, match=f"^{message_of(framework, message)}$"):
+        framework.package.BlurSim(alpha=alpha)(images, images)
 
 
-@pytest.mark.parametrize("function", [blursim, blursim_terms])
-def test_the_mean_of_no_images(function: Any) -> None:
-    empty = zeros(0, 8, 8)
+@pytest.mark.parametrize("function", FUNCTIONS[:2])
+def test_the_mean_of_no_images(framework: Framework, function: str) -> None:
+    empty = framework.array(zeros(0, 8, 8))
     message = "predictions: expected at least one image for the mean, got batch shape (0,)"
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        function(empty, empty)
+        getattr(framework.package, function)(empty, empty)
 
 
-def test_the_object_checks_a_number_at_once() -> None:
+def test_the_object_checks_a_number_at_once(framework: Framework) -> None:
     with pytest.raises(ValueError, match="alpha: expected a number in"):
-        BlurSim(alpha=2)
+        framework.package.BlurSim(alpha=2)
 
 
-def test_errors_under_jit_name_the_same() -> None:
-    with pytest.raises(ValueError, match="targets: expected the shape of predictions"):
-        jax.jit(blursim)(zeros(8, 8), zeros(8, 9))
-    with pytest.raises(TypeError, match=r"alpha: expected a real number or array, got dtype bool"):
-        jax.jit(blursim)(IMAGE, IMAGE, alpha=True)
-
-
-def test_a_traced_alpha_is_not_checked() -> None:
-    assert jax.jit(blursim)(IMAGE, IMAGE, alpha=1.5) == 0
-    assert blursim(IMAGE, IMAGE, alpha=jnp.array(1.5)) == 0
-
-
-def test_odd_but_valid_numbers_are_accepted() -> None:
+def test_odd_but_valid_numbers_are_accepted(framework: Framework) -> None:
     options: Any = {
         "alpha": Fraction(1, 2),
         "data_range": np.uint8(255),
         "sobel_kernel_size": np.int64(3),
         "spectrum": np.str_("log"),
     }
-    assert blursim(IMAGE, IMAGE, **options) == 0
+    assert framework.value(IMAGE, IMAGE, **options) == 0
 
 
-def test_devices_that_differ_are_both_named() -> None:
-    predictions, targets = (jax.device_put(IMAGE, device) for device in jax.devices()[:2])
+def test_an_alpha_on_a_device_is_not_checked(framework: Framework) -> None:
+    alpha = framework.array(np.array(1.5), "float32")
+    assert framework.package.blursim(framework.array(IMAGE), framework.array(IMAGE), alpha=alpha) == 0
+
+
+def test_the_array_of_another_library_is_named(framework: Framework) -> None:
+    """What a list of frameworks cannot foresee, and the other of the two, by its real name."""
+
+    class Tensor:
+        pass
+
+    Tensor.__module__ = "another"
+    others: list[tuple[Any, str]] = [(Tensor(), r"another\..*Tensor")]
+    if framework.name == "torch":
+        others.append((IMAGE, r"numpy\.ndarray"))
+    if importlib.util.find_spec("torch") and importlib.util.find_spec("jax"):
+        other_name, kind = {"jax": ("torch", r"torch\.Tensor"), "torch": ("jax", r"jax.*Array\w*")}[framework.name]
+        others.append((load(other_name).array(IMAGE), kind))
+    image = framework.array(IMAGE)
+    for other, kind in others:
+        for name, images in {"predictions": (other, image), "targets": (image, other)}.items():
+            message = f"^{name}: expected {ARRAY[framework.name]}, got {kind}$"
+            for function in FUNCTIONS:
+                with pytest.raises(TypeError, match=message):
+                    getattr(framework.package, function)(*images)
+
+
+# What only JAX has.
+
+
+def jax_only() -> SimpleNamespace:
+    require("jax")
+    import jax
+
+    import blursim_jax
+
+    return SimpleNamespace(jax=jax, **{name: getattr(blursim_jax, name) for name in blursim_jax.__all__})
+
+
+def test_jax_takes_no_numpy_arrays_of_other_kinds() -> None:
+    blursim = jax_only().blursim
+    for image, name in ((zeros(8, 8, dtype="object"), "object"), (np.full((8, 8), "a"), "str32")):
+        with pytest.raises(TypeError, match=f"^predictions: {DTYPES}, got {name}$"):
+            blursim(image, IMAGE)
+
+
+def test_jax_takes_no_float64_in_32_bit_mode() -> None:
+    with pytest.raises(TypeError, match=r"^predictions: expected float32, or float64 with jax_enable_x64, got float64"):
+        jax_only().blursim(zeros(8, 8, dtype="float64"), IMAGE)
+
+
+def test_jax_checks_alphas_in_numpy() -> None:
+    images = zeros(2, 8, 8)
+    for alpha, got in (([0.5, 1.5], "1.5"), ([0.5, np.nan], "nan")):
+        with pytest.raises(ValueError, match=rf"^alpha: expected a number in \[0, 1\], got {got}$"):
+            jax_only().blursim(images, images, alpha=np.array(alpha))
+
+
+def test_jax_errors_under_jit_name_the_same() -> None:
+    names = jax_only()
+    with pytest.raises(ValueError, match="targets: expected the shape of predictions"):
+        names.jax.jit(names.blursim)(zeros(8, 8), zeros(8, 9))
+    with pytest.raises(TypeError, match=r"alpha: expected a real dtype, got bool"):
+        names.jax.jit(names.blursim)(IMAGE, IMAGE, alpha=True)
+    assert names.jax.jit(names.blursim)(IMAGE, IMAGE, alpha=1.5) == 0
+
+
+def test_jax_names_devices_that_differ() -> None:
+    names = jax_only()
+    predictions, targets = (names.jax.device_put(IMAGE, device) for device in names.jax.devices()[:2])
     message = r"argument predictions .* device ids \[0\] .* argument targets .* device ids \[1\]"
-    for function in (blursim, blursim_terms, blursim_maps):
+    for function in (names.blursim, names.blursim_terms, names.blursim_maps):
         with pytest.raises(ValueError, match=message):
             function(predictions, targets)
 
 
-def test_a_masked_array_is_refused() -> None:
+def test_jax_takes_no_masked_array() -> None:
     masked = np.ma.masked_array(IMAGE, IMAGE == 0)
     alpha = np.ma.masked_array([0.5], [True])
     images: Any = {"predictions": IMAGE, "targets": IMAGE}
     for name, value in (("predictions", masked), ("targets", masked), ("alpha", alpha)):
         message = rf"^{name}: expected an array without a mask, got numpy\.ma\.MaskedArray$"
         with pytest.raises(TypeError, match=message):
-            blursim(**(images | {name: value}))
+            jax_only().blursim(**(images | {name: value}))
 
 
-def test_a_foreign_array_is_named() -> None:
-    class Tensor:
-        pass
+# What only PyTorch has.
 
-    Tensor.__module__ = "torch"
-    with pytest.raises(TypeError, match=r"^targets: expected a JAX or NumPy array, got torch\..*Tensor$"):
-        blursim(IMAGE, cast(Any, Tensor()))
+
+def torch_only() -> SimpleNamespace:
+    require("torch")
+    import torch
+
+    import blursim_torch
+
+    return SimpleNamespace(torch=torch, **{name: getattr(blursim_torch, name) for name in blursim_torch.__all__})
+
+
+def test_torch_names_devices_that_differ() -> None:
+    names = torch_only()
+    image, meta = names.torch.zeros(2, 8, 8), names.torch.zeros(2, 8, 8, device="meta")
+    for function in (names.blursim, names.blursim_terms, names.blursim_maps):
+        with pytest.raises(ValueError, match=r"^targets: expected the device of predictions, cpu, got meta$"):
+            function(image, meta)
+    with pytest.raises(ValueError, match=r"^alpha: expected the device of predictions, cpu, got meta$"):
+        names.blursim(image, image, alpha=meta[:, 0, 0])
+
+
+def test_torch_takes_no_numpy_alphas() -> None:
+    names = torch_only()
+    image = names.torch.zeros(2, 8, 8)
+    message = r"^alpha: expected a real number or a torch.Tensor, got numpy.ndarray$"
+    with pytest.raises(TypeError, match=message):
+        names.blursim(image, image, alpha=np.array([0.5, 0.5]))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_torch_takes_dense_tensors_only() -> None:
+    names = torch_only()
+    torch, image = names.torch, names.torch.zeros(8, 8)
+    message = r"^targets: expected a dense torch.Tensor, got layout torch.sparse_coo$"
+    with pytest.raises(TypeError, match=message):
+        names.blursim(image, image.to_sparse())
+    with pytest.raises(TypeError, match=r"^predictions: expected a dense torch.Tensor, got a nested tensor$"):
+        names.blursim(torch.nested.nested_tensor([image, image]), image)
+
+
+def test_numpy_behind_a_tensor() -> None:
+    """A read-only array serves, unchanged; of one counted backwards PyTorch itself makes no tensor."""
+    names = torch_only()
+    image, target = np.random.default_rng(0).random((2, 8, 8), np.float32)
+    expected = names.blursim(names.torch.tensor(image), names.torch.tensor(target))
+    before = image.copy()
+    image.flags.writeable = False
+    with pytest.warns(UserWarning, match="not writable"):
+        tensor = names.torch.from_numpy(image)
+    assert names.blursim(tensor.requires_grad_(), names.torch.tensor(target)) == expected
+    np.testing.assert_array_equal(image, before)
+    with pytest.raises(ValueError, match="negative"):
+        names.torch.from_numpy(target[::-1])

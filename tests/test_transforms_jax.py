@@ -1,7 +1,14 @@
 """Every public function under every transform of JAX, with and without `jit`, and what is compiled how often."""
 
+# ruff: noqa: E402
+from frameworks import require
+
+require("jax", "optax")
+
 import contextlib
+import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,8 +20,10 @@ import optax
 import pytest
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.test_util import check_grads
+from test_values import OPTIONS, options_of
 
-from blursim_jax import BlurSim, blursim, blursim_maps, blursim_terms
+from blursim_jax import BlurSim, BlurSimTerms, blursim, blursim_maps, blursim_terms
 from blursim_jax._edges import smooth_by_convolution, smooth_by_slices, sobel
 from blursim_jax._taps import SMOOTHING
 
@@ -266,3 +275,90 @@ def test_only_a_cpu_works_in_blocks() -> None:
     for platform, loops in (("cpu", True), ("cuda", False), ("tpu", False)):
         text = jax.jit(jax.value_and_grad(blursim)).trace(a, a).lower(lowering_platforms=(platform,)).as_text()
         assert ("stablehlo.while" in text) == loops
+
+
+@pytest.mark.parametrize("case", OPTIONS, ids=str)
+def test_first_and_second_order_forward_and_reverse(x64: None, case: tuple[str, str, int]) -> None:
+    a, b = np.random.default_rng(0).random((2, 2, 9, 8))
+
+    def loss(a: jax.Array, b: jax.Array, alpha: jax.Array) -> jax.Array:
+        return blursim(a, b, alpha=alpha, **options_of(case))
+
+    # Without jit, because the compiled second derivatives of 18 option sets take minutes and the next test has one.
+    with jax.disable_jit():
+        check_grads(loss, (a, b, 0.7), order=2, modes=("fwd", "rev"), atol=1e-6, rtol=1e-5, eps=1e-6)
+
+
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_second_order_compiled(x64: None, spectrum: Any) -> None:
+    a, b = np.random.default_rng(1).random((2, 2, 9, 8))
+
+    @jax.jit
+    def loss(a: jax.Array, b: jax.Array, alpha: jax.Array) -> jax.Array:
+        return blursim(a, b, alpha=alpha, spectrum=spectrum, normalization="relative")
+
+    check_grads(loss, (a, b, 0.7), order=2, modes=("fwd", "rev"), atol=1e-6, rtol=1e-5, eps=1e-6)
+
+
+def test_second_order_where_bins_agree(x64: None) -> None:
+    """Equal means: one bin of both spectra is exactly the same, and its second derivative is not 0 for that."""
+    a, b, direction = np.random.default_rng(0).integers(1, 100, (3, 8, 8)) / 64
+    a[0, 0] += b.sum() - a.sum()
+    assert a.sum() == b.sum()
+    gradient = jax.grad(functools.partial(blursim, spectrum="log", alpha=0.0))
+    step = 1e-6
+    change = (gradient(a + step * direction, b) - gradient(a - step * direction, b)) / (2 * step)
+    product = jax.jvp(lambda a: gradient(a, b), (a,), (direction,))[1]
+    np.testing.assert_allclose(product, change, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("case", OPTIONS, ids=str)
+def test_no_nan_inside(case: tuple[str, str, int]) -> None:
+    """Identical, flat and black images, with JAX told to stop at the first NaN, in value, gradient and second order."""
+    photo = np.random.default_rng(0).random((12, 11), np.float32)
+    black, flat = np.zeros_like(photo), np.full_like(photo, 0.3)
+    with jax.debug_nans(True):
+        for a, b in itertools.product((black, flat, photo), repeat=2):
+            gradients = jax.grad(blursim, (0, 1))(a, b, alpha=0.5, **options_of(case))
+            assert np.isfinite(gradients).all()
+            hessian = jax.jvp(jax.grad(lambda a, b=b: blursim(a, b, **options_of(case))), (a,), (photo,))[1]
+            assert np.isfinite(hessian).all()
+
+
+def test_the_gradient_has_the_dtype_of_its_input() -> None:
+    a, b = np.random.default_rng(0).random((2, 9, 10), np.float32)
+    rounded = jnp.asarray(a, "bfloat16")
+    gradient = jax.grad(blursim)(rounded, b)
+    assert gradient.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(gradient, jax.grad(blursim)(rounded.astype("float32"), b).astype("bfloat16"))
+
+
+def test_the_gradient_by_alpha_is_the_difference_of_the_terms() -> None:
+    a, b = np.random.default_rng(0).random((2, 3, 9, 10), np.float32)
+    general, specific = blursim_terms(a, b)
+    slope = jax.grad(lambda alpha: blursim(a, b, alpha=alpha))(0.4)
+    np.testing.assert_allclose(slope, specific - general, rtol=1e-6)
+
+
+def test_both_gradients_at_once_are_each_by_itself() -> None:
+    a, b = np.random.default_rng(0).random((2, 3, 9, 10), np.float32)
+    both = jax.grad(blursim, (0, 1))(a, b)
+    for i in (0, 1):
+        np.testing.assert_allclose(both[i], jax.grad(blursim, i)(a, b), rtol=1e-5, atol=1e-9)
+
+
+def test_a_foreign_byte_order_is_the_same_image() -> None:
+    a, b = np.random.default_rng(0).random((2, 9, 10), np.float32)
+    assert blursim(a.astype(">f4"), b) == blursim(a, b)
+    assert blursim(a, b, alpha=np.array(0.5, ">f8")) == blursim(a, b, alpha=0.5)
+
+
+def test_the_object_is_a_frozen_pytree_with_alpha_as_its_leaf() -> None:
+    loss = BlurSim(0.3, spectrum="log", channel_axis=-1)
+    assert jax.tree.leaves(loss) == [0.3]
+    assert hash(loss) == hash(BlurSim(0.3, spectrum="log", channel_axis=-1))
+    assert loss == BlurSim(0.3, spectrum="log", channel_axis=-1) != BlurSim(0.3)
+    assert dataclasses.replace(loss, alpha=0.5).alpha == 0.5
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        loss.alpha = 0.1  # type: ignore[misc]
+    assert isinstance(blursim_terms(A, B), BlurSimTerms)

@@ -1,0 +1,210 @@
+"""The public functions: check, cut into planes, compare, mix, reduce."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from blursim_torch import _checks
+from blursim_torch._checks import ChannelAxis, Normalization, Options, Reduction, SobelKernelSize, Spectrum
+from blursim_torch._planes import compare_planes
+
+# What an image, or a batch of weights, is.
+ARRAY = "a torch.Tensor"
+
+
+class BlurSimTerms(NamedTuple):
+    """The two terms of BlurSim, each a scalar or one value an image, as the reduction says."""
+
+    general: Tensor
+    specific: Tensor
+
+
+def blursim(
+    predictions: Tensor,
+    targets: Tensor,
+    *,
+    alpha: float | Tensor = 0.9,
+    sobel_kernel_size: SobelKernelSize = 5,
+    spectrum: Spectrum = "magnitude",
+    normalization: Normalization = "area",
+    data_range: float = 1.0,
+    channel_axis: ChannelAxis = None,
+    reduction: Reduction = "mean",
+) -> Tensor:
+    r"""How much two blurred images differ: in the frequency domain and along their edges.
+
+    .. math::
+        \text{BlurSim} = (1 - \alpha) \cdot \text{General} + \alpha \cdot \text{Specific}
+
+    For a plane pair `a` (prediction) and `b` (target) of N = H * W pixels, divided by `data_range`, with unnormalised
+    discrete Fourier transforms A and B, Sobel gradient magnitudes E, Frobenius norms over the full spectrum or plane:
+
+    - General, `normalization="area"`: `norm(|A| - |B|) / N`
+    - General, `normalization="relative"`: `norm(|A| - |B|) / (N * sqrt(var(b) + d**2))`, d = 1/255
+    - Specific, `"area"`: `norm(E(a) - E(b)) / N`
+    - Specific, `"relative"`: `norm(E(a) - E(b)) / sqrt(norm(E(b))**2 + N * (g * d)**2)`, g the sum of the positive taps
+
+    `spectrum="complex"` takes A - B instead, which by Parseval is `norm(a - b) / sqrt(N')` under `"area"` (N' the
+    area that OpenCV would pad to) and `norm(a - b) / sqrt(N * (var(b) + d**2))` under `"relative"`.
+    `spectrum="log"` takes `norm(log(|A| + c) - log(|B| + c)) / sqrt(N)`, c = sqrt(N) / 255, under both.
+    The value of an image is the mean over its channels. Identical images give exactly 0, with gradient exactly 0.
+
+    Args:
+        predictions: Images `(..., H, W)`, or with channels where `channel_axis` says, H and W at least
+            `sobel_kernel_size`. Tensors of float16, bfloat16, float32, float64, or integers of at most 16 bits.
+        targets: Images of the same shape, on the same device; the dtype may differ.
+        alpha: Weight of Specific, in [0, 1]: a number, or a tensor that broadcasts to the images' batch shape. It is
+            data: under `torch.compile` another alpha does not recompile. The values of a tensor are not checked.
+        sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
+        spectrum: What General compares: `"magnitude"`, `"complex"` or `"log"`.
+        normalization: `"area"`, the original's, or `"relative"`, which does not depend on resolution and contrast.
+        data_range: What pixel value stands for white, 1.0 or 255 as a rule.
+        channel_axis: None for images without channels, -1 for `(..., H, W, C)`, -3 for `(..., C, H, W)`. Under
+            `"mean"`, `(N, C, H, W)` gives the same with None and -3.
+        reduction: Over images: `"mean"`, `"sum"` or `"none"`.
+
+    Returns:
+        A scalar, or under `"none"` one value an image, of the batch shape `...`. float64 if either input is, else
+        float32. Gradients have the dtype of the input they belong to.
+
+    Raises:
+        ValueError: Shapes or devices differ, images are too small, an option is unknown, a number is out of its range,
+            the mean of no images.
+        TypeError: An input is no dense tensor or of a dtype that float32 does not hold exactly (float64 excepted).
+
+    References:
+        The formula follows the description of BlurSim in the Python package `torch-blursim`; `spectrum="complex"`
+        follows its code.
+
+    >>> import torch
+    >>> from blursim_torch import blursim
+    >>> targets = torch.zeros(2, 8, 8)
+    >>> targets[:, 2:6, 2:6] = 1.0
+    >>> predictions = (0.5 * targets).requires_grad_()
+    >>> loss = blursim(predictions, targets, alpha=0.8)
+    >>> loss.backward()
+    >>> print(f"{loss:.4f}", predictions.grad.shape)
+    1.5422 torch.Size([2, 8, 8])
+    """
+    options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
+    batch_shape = check_images(predictions, targets, options)
+    _checks.check_reduction(reduction, batch_shape)
+    alpha = _check_alpha(alpha, batch_shape, predictions.device)
+    return _compare(predictions, targets, alpha, options, reduction)[0]
+
+
+def blursim_terms(
+    predictions: Tensor,
+    targets: Tensor,
+    *,
+    sobel_kernel_size: SobelKernelSize = 5,
+    spectrum: Spectrum = "magnitude",
+    normalization: Normalization = "area",
+    data_range: float = 1.0,
+    channel_axis: ChannelAxis = None,
+    reduction: Reduction = "mean",
+) -> BlurSimTerms:
+    """General and Specific by themselves, in one pass: for logging, or for weights of one's own.
+
+    `(1 - alpha) * general + alpha * specific` is `blursim` with that alpha. Formulas, shapes, dtypes and errors are
+    those of `blursim`.
+
+    Args:
+        predictions: Images `(..., H, W)`, or with channels where `channel_axis` says.
+        targets: Images of the same shape.
+        sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
+        spectrum: What General compares: `"magnitude"`, `"complex"` or `"log"`.
+        normalization: `"area"` or `"relative"`.
+        data_range: What pixel value stands for white.
+        channel_axis: None, -1 or -3.
+        reduction: Over images: `"mean"`, `"sum"` or `"none"`.
+
+    Returns:
+        `BlurSimTerms(general, specific)`, two scalars, or under `"none"` two tensors of the batch shape.
+
+    Raises:
+        ValueError: As `blursim`.
+        TypeError: As `blursim`.
+
+    References:
+        As `blursim`.
+
+    >>> import torch
+    >>> from blursim_torch import blursim_terms
+    >>> targets = torch.zeros(8, 8)
+    >>> targets[2:6, 2:6] = 1.0
+    >>> terms = blursim_terms(0.5 * targets, targets)
+    >>> print(f"{terms.general:.4f} {terms.specific:.4f}")
+    0.2500 1.8652
+    """
+    options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
+    batch_shape = check_images(predictions, targets, options)
+    _checks.check_reduction(reduction, batch_shape)
+    return BlurSimTerms(*_compare(predictions, targets, None, options, reduction))
+
+
+def check_images(predictions: Tensor, targets: Tensor, options: Options) -> tuple[int, ...]:
+    """Return the images' batch shape, or raise."""
+    for name, value in (("predictions", predictions), ("targets", targets)):
+        _check_tensor(name, value)
+    if targets.device != predictions.device:
+        raise ValueError(f"targets: expected the device of predictions, {predictions.device}, got {targets.device}")
+    return _checks.check_shapes(tuple(predictions.shape), tuple(targets.shape), options)
+
+
+def to_planes(images: Tensor, options: Options, dtype: torch.dtype) -> Tensor:
+    """Give images the shape (..., C, H, W), one channel if they have none, `dtype`, and white at 1."""
+    if options.channel_axis is None:
+        images = images.unsqueeze(-3)
+    elif options.channel_axis == -1:
+        images = images.movedim(-1, -3)
+    planes = images.to(dtype)
+    return planes if options.data_range == 1 else planes / options.data_range
+
+
+def compute_dtype(*images: Tensor) -> torch.dtype:
+    """float64 if any of the images is, else float32."""
+    return torch.float64 if any(image.dtype == torch.float64 for image in images) else torch.float32
+
+
+def _check_tensor(name: str, value: Any) -> None:
+    _checks.check_array(name, value, (Tensor,), ARRAY)
+    if value.layout != torch.strided or value.is_nested:
+        kind = "a nested tensor" if value.is_nested else f"layout {value.layout}"
+        raise TypeError(f"{name}: expected a dense torch.Tensor, got {kind}")
+    _checks.check_dtype(name, _name(value.dtype))
+
+
+def _check_alpha(alpha: Any, batch_shape: tuple[int, ...], device: torch.device) -> float | Tensor:
+    if not isinstance(alpha, Tensor):
+        _checks.check_alpha(alpha, ARRAY)
+        # Only numbers of other kinds are converted: of these, the compiler would make a constant.
+        return alpha if isinstance(alpha, (int, float)) else float(alpha)
+    _checks.check_alpha_array(tuple(alpha.shape), _name(alpha.dtype), batch_shape)
+    # As everywhere in PyTorch, a number may wait on the CPU.
+    if alpha.device != device and alpha.ndim > 0:
+        raise ValueError(f"alpha: expected the device of predictions, {device}, got {alpha.device}")
+    return alpha
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _compare(
+    predictions: Tensor, targets: Tensor, alpha: float | Tensor | None, options: Options, reduction: str
+) -> list[Tensor]:
+    """The mixture for every image, or its two terms where alpha is None, reduced."""
+    dtype = compute_dtype(predictions, targets)
+    a, b = to_planes(predictions, options, dtype), to_planes(targets, options, dtype)
+    if alpha is not None:
+        # A product, because the compiler takes a number put into a tensor any other way for a constant.
+        weight = alpha.to(a) if isinstance(alpha, Tensor) else a.new_ones(()) * alpha
+        alpha = weight.unsqueeze(-1).expand(a.shape[:-2])
+
+    def reduce(values: Tensor) -> Tensor:
+        images = torch.mean(values, dim=-1)
+        return {"mean": torch.mean, "sum": torch.sum, "none": lambda x: x}[reduction](images)
+
+    return [reduce(values) for values in compare_planes(a, b, alpha, options)]

@@ -1,0 +1,97 @@
+"""BlurSim as a module that carries its options."""
+
+import torch
+from torch import Tensor
+
+from blursim_torch import _checks
+from blursim_torch._checks import ChannelAxis, Normalization, Reduction, SobelKernelSize, Spectrum
+from blursim_torch._loss import ARRAY, blursim
+
+
+class BlurSim(torch.nn.Module):
+    """`blursim` with its options, called as `BlurSim(alpha=0.8)(predictions, targets)`.
+
+    It has no parameters and an empty `state_dict`. A schedule sets `loss.alpha = 0.5`, which under `torch.compile` does
+    not recompile.
+
+    Args:
+        alpha: Weight of Specific, in [0, 1]: a number, or a tensor that broadcasts to the images' batch shape.
+        sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
+        spectrum: What General compares: `"magnitude"`, `"complex"` or `"log"`.
+        normalization: `"area"` or `"relative"`.
+        data_range: What pixel value stands for white.
+        channel_axis: None, -1 or -3.
+        reduction: Over images: `"mean"`, `"sum"` or `"none"`.
+
+    Raises:
+        ValueError: An option is unknown or a number is out of its range. Of another alpha, when it is called.
+
+    References:
+        The formula is that of `blursim`.
+
+    >>> import torch
+    >>> from blursim_torch import BlurSim
+    >>> loss = BlurSim(alpha=0.8, channel_axis=-1)
+    >>> images = torch.ones(4, 16, 16, 3)
+    >>> print(loss(images, images).item())
+    0.0
+    """
+
+    def __init__(
+        self,
+        alpha: float | Tensor = 0.9,
+        *,
+        sobel_kernel_size: SobelKernelSize = 5,
+        spectrum: Spectrum = "magnitude",
+        normalization: Normalization = "area",
+        data_range: float = 1.0,
+        channel_axis: ChannelAxis = None,
+        reduction: Reduction = "mean",
+    ) -> None:
+        """Check the options, and alpha if it is a number: a tensor's shape is checked against the images."""
+        super().__init__()
+        _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
+        _checks.check_reduction(reduction)
+        if _checks.is_number(alpha):
+            _checks.check_alpha(alpha, ARRAY)
+        self.alpha = alpha
+        self.sobel_kernel_size: SobelKernelSize = sobel_kernel_size
+        self.spectrum: Spectrum = spectrum
+        self.normalization: Normalization = normalization
+        self.data_range = data_range
+        self.channel_axis: ChannelAxis = channel_axis
+        self.reduction: Reduction = reduction
+
+    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
+        """Return `blursim(predictions, targets)` under these options.
+
+        Args:
+            predictions: Images `(..., H, W)`, or with channels where `channel_axis` says.
+            targets: Images of the same shape.
+
+        Returns:
+            A scalar, or under `"none"` one value an image.
+
+        Raises:
+            ValueError: As `blursim`.
+            TypeError: As `blursim`.
+        """
+        return blursim(
+            predictions,
+            targets,
+            alpha=self.alpha,
+            sobel_kernel_size=self.sobel_kernel_size,
+            spectrum=self.spectrum,
+            normalization=self.normalization,
+            data_range=self.data_range,
+            channel_axis=self.channel_axis,
+            reduction=self.reduction,
+        )
+
+    def extra_repr(self) -> str:
+        """The options, as they are written."""
+        return (
+            f"alpha={self.alpha}, sobel_kernel_size={self.sobel_kernel_size}, spectrum={self.spectrum!r}, "
+            f"normalization={self.normalization!r}, data_range={self.data_range}, channel_axis={self.channel_axis}, "
+            f"reduction={self.reduction!r}"
+        )

@@ -1,0 +1,41 @@
+"""Square root, division and norm that are 0, never NaN, where the plain ones have no value or gradient."""
+
+import torch
+from torch import Tensor
+
+
+def safe_sqrt(x: Tensor) -> Tensor:
+    """The square root, with gradient 0 (not inf) at 0."""
+    return safe_divide(x, torch.sqrt(_above(x, 0)))
+
+
+def safe_divide(x: Tensor, y: Tensor, least: float = 0) -> Tensor:
+    """The quotient, with value and gradients 0 where the divisor is no more than `least`."""
+    return x / _above(y, least)
+
+
+def magnitude(x: Tensor, y: Tensor) -> Tensor:
+    """The length of vectors, no shorter than `least_magnitude`, so that it divides and has gradient 0 at 0."""
+    # Not hypot, whose gradient at 0 is NaN, nor `safe_sqrt`, which takes five times as long.
+    return torch.sqrt(torch.clamp(torch.addcmul(x * x, y, y), min=torch.finfo(x.dtype).tiny))
+
+
+def least_magnitude(dtype: torch.dtype) -> float:
+    """What `magnitude` gives for vectors of no length."""
+    return torch.finfo(dtype).tiny ** 0.5
+
+
+def norm(x: Tensor) -> Tensor:
+    """The Frobenius norm of every plane, (..., H, W) to (...), with gradient 0 at 0."""
+    return safe_sqrt(torch.sum(x * x, dim=(-2, -1)))
+
+
+def per_plane(x: Tensor) -> Tensor:
+    """Give one number a plane, (...), the shape (..., 1, 1) that multiplies planes."""
+    return x[..., None, None]
+
+
+def _above(x: Tensor, least: float) -> Tensor:
+    """Put inf in place of what is no more than `least`: a quotient by it is 0, and so are all its derivatives."""
+    # On a CPU several times faster than two `where`s, and than `masked_fill`.
+    return torch.nn.functional.threshold(x, least, torch.inf)

@@ -1,0 +1,175 @@
+r"""General: the difference of two planes in the frequency domain.
+
+Every function takes planes (..., H, W) of one floating dtype and works on each by itself. General is the product of a
+distance, symmetric in the two planes, and a scale, which depends on the second alone, so each gradient is a line of
+the product rule.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from blursim_torch._checks import Options
+from blursim_torch._numerics import magnitude, norm, per_plane, safe_divide, safe_sqrt
+from blursim_torch._taps import optimal_dft_size
+
+GREY_LEVEL = 1 / 255
+# A bin at most this many rounding errors above zero holds round-off alone: it has a magnitude, but no phase.
+DEAD_ZONE = 64
+# Nearer to 1, photos gain little.
+HIGH_PASS = 0.9
+# What `optimal_dft_size` gives, as a table for the compiler.
+OPTIMAL_DFT_SIZES = sorted(2**i * 3**j * 5**k for i in range(25) for j in range(16) for k in range(11))
+
+
+def general(a: Tensor, b: Tensor, options: Options) -> Tensor:
+    """General of every plane pair, (..., H, W) to (...)."""
+    return _distance(a, b, options.spectrum) * scale(b, options)
+
+
+def general_gradient(a: Tensor, b: Tensor, options: Options, argument: int) -> tuple[Tensor, Tensor]:
+    """General with its gradient by `a` (argument 0) or by `b` (argument 1)."""
+    # By `b`, the roles are exchanged, not the sign: b's phases out of a's transform would carry a's rounding errors.
+    distance, gradient = _distance_gradient(*((a, b) if argument == 0 else (b, a)), options.spectrum)
+    factor = scale(b, options)
+    value, gradient = distance * factor, gradient * per_plane(factor)
+    if argument == 1 and options.normalization == "relative" and options.spectrum != "log":
+        centred = b - torch.mean(b, dim=(-2, -1), keepdim=True)
+        gradient = gradient - centred * per_plane(value / (b.shape[-2] * b.shape[-1] * _variance(b)))
+    return value, gradient
+
+
+def scale(b: Tensor, options: Options) -> Tensor:
+    """What the distance is multiplied by, (..., H, W) to (...)."""
+    height, width = b.shape[-2:]
+    if options.spectrum == "magnitude":
+        return inverse_contrast(b, options) / (height * width)
+    # The complex distance is taken on pixels, where Parseval leaves a factor sqrt(N) out.
+    area = height * width
+    if options.spectrum == "complex" and options.normalization == "area":
+        area = _padded_area(b)
+    return inverse_contrast(b, options) / area**0.5
+
+
+def inverse_contrast(b: Tensor, options: Options) -> Tensor:
+    """The part of the scale that depends on pixels, (..., H, W) to (...): 1 unless relative."""
+    if options.normalization == "area" or options.spectrum == "log":
+        return b.new_ones(b.shape[:-2])
+    return 1 / torch.sqrt(_variance(b))
+
+
+def spectrum_difference(transform: Tensor, difference: Tensor, spectrum: str, area: int) -> tuple[Tensor, Tensor]:
+    """The difference e of two spectra and the first one's magnitude, from the transforms of `a` and of a - b.
+
+    The other transform is the first less the difference: of two magnitudes that are nearly equal, subtracting would
+    leave only their rounding errors.
+    """
+    other = transform - difference
+    length, other_length = _magnitude(transform), _magnitude(other)
+    # |A| - |B| = (|A|^2 - |B|^2) / (|A| + |B|) = Re((A - B) conj(A + B)) / (|A| + |B|)
+    product = torch.view_as_real(difference) * torch.view_as_real(transform + other)
+    e = (product[..., 0] + product[..., 1]) / (length + other_length)
+    if spectrum == "log":
+        smaller = torch.minimum(length, other_length)
+        # Not sign and abs: their derivatives at 0 are 0, and second order would miss the bins that agree.
+        sign = torch.where(e < 0, -torch.ones_like(e), torch.ones_like(e))
+        e = sign * torch.log1p(sign * e / (smaller + _log_offset(area)))
+    return e, length
+
+
+def _distance(a: Tensor, b: Tensor, spectrum: str) -> Tensor:
+    if spectrum == "complex":
+        return norm(a - b)
+    height, width = a.shape[-2:]
+    e, _ = spectrum_difference(_transform(a), torch.fft.rfft2(a - b), spectrum, height * width)
+    return _half_norm(e, width)
+
+
+def _distance_gradient(a: Tensor, b: Tensor, spectrum: str) -> tuple[Tensor, Tensor]:
+    """The distance and its gradient by `a`: for e = f(|A|) - f(|B|) it is N ifft2(e f'(|A|) A / |A|) / norm(e)."""
+    if spectrum == "complex":
+        distance = norm(a - b)
+        return distance, safe_divide(a - b, per_plane(distance))
+    height, width = a.shape[-2:]
+    area = height * width
+    transform, least = _transform_with_phase(a)
+    e, length = spectrum_difference(transform, torch.fft.rfft2(a - b), spectrum, area)
+    distance = _half_norm(e, width)
+    slope = length if spectrum == "magnitude" else length * (length + _log_offset(area))
+    # Scaled here and not after the transform: it is one factor less for every pixel.
+    weight = (
+        e
+        / torch.where(length > least, slope, torch.inf)
+        * per_plane(safe_divide(torch.full_like(distance, area), distance))
+    )
+    # PyTorch multiplies complex by complex several times faster than complex by real. And one inverse real transform:
+    # the automatic transpose of rfft2 is a full complex one.
+    weight = torch.complex(weight, weight.new_zeros(()))
+    return distance, torch.fft.irfft2(transform * weight, s=(height, width))
+
+
+def _transform(a: Tensor) -> Tensor:
+    """The half spectrum of planes, with their means left out of the rounding errors."""
+    mean = torch.mean(a, dim=(-2, -1), keepdim=True)
+    transform = torch.fft.rfft2(a - mean)
+    transform[..., :1, :1] += mean * (a.shape[-2] * a.shape[-1])
+    return transform
+
+
+def _transform_with_phase(a: Tensor) -> tuple[Tensor, Tensor]:
+    """The half spectrum of planes, and the magnitude up to which a bin is rounding errors and has no phase.
+
+    A transform spreads its rounding errors over all bins alike, so that the mean and the low frequencies of a blurred
+    photo drown the phases of its high ones: they were 1e-4 of the gradient. Hence the transform is that of
+    x[j] - share * x[j - 1], x the plane without its mean, and what this took away is given back bin by bin. The share
+    is what of a pixel its neighbour foretells: of noise nothing, of which a fixed one would drown low frequencies.
+    """
+    height, width = a.shape[-2:]
+    mean = torch.mean(a, dim=(-2, -1), keepdim=True)
+    x = a - mean
+    shifted = torch.roll(x, 1, -1)
+    correlation = safe_divide(torch.sum(x * shifted, dim=(-2, -1)), torch.sum(x * x, dim=(-2, -1)))
+    # Detached, because the result does not depend on it.
+    share = per_plane(torch.clamp(correlation, 0, HIGH_PASS)).detach()
+    x = torch.addcmul(x, shifted, -share)
+    angle = torch.arange(width // 2 + 1, dtype=a.dtype, device=a.device) * (2 * math.pi / width)
+    inverse = 1 / torch.complex(1 - share * torch.cos(angle), share * torch.sin(angle))
+    transform = torch.fft.rfft2(x)
+    transform[..., :1, :1] += mean * (height * width * (1 - share))
+    eps = torch.finfo(a.dtype).eps
+    # Of a flat plane, x is the rounding error of the mean.
+    least = DEAD_ZONE * eps * (per_plane(norm(x)) + eps * height * width * torch.abs(mean))
+    return transform * inverse, least * inverse.abs()
+
+
+def _magnitude(z: Tensor) -> Tensor:
+    return magnitude(z.real, z.imag)
+
+
+def _half_norm(e: Tensor, width: int) -> Tensor:
+    """Norm over the full spectrum from its half: every column but DC and, for even widths, Nyquist counts twice."""
+    squares = torch.sum(e * e, dim=-2)
+    # Without a branch on the width, so that one compilation serves odd and even ones.
+    once = squares[..., 0] + (1 - width % 2) * squares[..., -1]
+    return safe_sqrt(2 * torch.sum(squares, dim=-1) - once)
+
+
+def _log_offset(area: int) -> float:
+    """One grey level, in every pixel at random, has about this magnitude in every bin."""
+    return math.sqrt(area) * GREY_LEVEL
+
+
+def _variance(b: Tensor) -> Tensor:
+    """The variance of every plane, plus that of one grey level so that a flat one is not divided by 0."""
+    return torch.var(b, dim=(-2, -1), correction=0) + GREY_LEVEL**2
+
+
+def _padded_area(b: Tensor) -> int | Tensor:
+    """The area that OpenCV would pad planes to."""
+    if not torch.compiler.is_compiling():
+        return optimal_dft_size(b.shape[-2]) * optimal_dft_size(b.shape[-1])
+    # Looked up, because a search in Python would compile anew for every size.
+    sizes = torch.tensor(OPTIMAL_DFT_SIZES, device=b.device)
+    sides = torch.tensor(b.shape[-2:], device=b.device)
+    return torch.prod(sizes[torch.searchsorted(sizes, sides)].to(b.dtype))

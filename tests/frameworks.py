@@ -1,0 +1,119 @@
+"""One face for both packages, NumPy in and NumPy out, so that a test is written once and runs through each."""
+
+import contextlib
+import importlib
+import importlib.util
+import os
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+NAMES = ("jax", "torch")
+
+
+def is_required(framework: str) -> bool:
+    """Whether BLURSIM_TEST_FRAMEWORKS, a list such as jax,torch, names it: then its lack is a failure, not a skip."""
+    return framework in os.environ.get("BLURSIM_TEST_FRAMEWORKS", "").split(",")
+
+
+def require(framework: str, *others: str) -> None:
+    """Skip a test, or a whole file, that needs modules which are not installed, unless they are required to be."""
+    missing = [name for name in (framework, *others) if importlib.util.find_spec(name) is None]
+    if missing and not is_required(framework):
+        pytest.skip(f"{', '.join(missing)} not installed", allow_module_level=True)
+
+
+class Framework:
+    """The public functions of one package, on NumPy arrays."""
+
+    def __init__(self, name: str) -> None:
+        """Import the package `blursim_<name>`."""
+        self.name = name
+        self.package: ModuleType = importlib.import_module(f"blursim_{name}")
+
+    def array(self, x: np.ndarray, dtype: str | None = None) -> Any:
+        """An array of the framework."""
+        raise NotImplementedError
+
+    def gradient(self, a: np.ndarray, b: np.ndarray, argument: int = 0, **options: Any) -> np.ndarray:
+        """The gradient of `blursim` by the predictions or by the targets."""
+        raise NotImplementedError
+
+    def call(self, function: str, a: np.ndarray, b: np.ndarray, **options: Any) -> Any:
+        """Call a public function by name."""
+        raise NotImplementedError
+
+    def value(self, a: np.ndarray, b: np.ndarray, **options: Any) -> np.ndarray:
+        """`blursim`."""
+        return self.call("blursim", a, b, **options)
+
+    def terms(self, a: np.ndarray, b: np.ndarray, **options: Any) -> np.ndarray:
+        """`blursim_terms`, General and Specific along a new first axis."""
+        return np.stack(self.call("blursim_terms", a, b, **options))
+
+    def maps(self, a: np.ndarray, b: np.ndarray, **options: Any) -> tuple[np.ndarray, np.ndarray]:
+        """`blursim_maps`."""
+        return self.call("blursim_maps", a, b, **options)
+
+
+class Jax(Framework):
+    """`blursim_jax`."""
+
+    def array(self, x: np.ndarray, dtype: str | None = None) -> Any:
+        import jax.numpy as jnp
+
+        with self._precision(dtype or x.dtype):
+            return jnp.asarray(x, dtype)
+
+    def call(self, function: str, a: np.ndarray, b: np.ndarray, **options: Any) -> Any:
+        import jax
+
+        with self._precision(a.dtype, b.dtype):
+            return jax.tree.map(np.asarray, getattr(self.package, function)(a, b, **options))
+
+    def gradient(self, a: np.ndarray, b: np.ndarray, argument: int = 0, **options: Any) -> np.ndarray:
+        import jax
+
+        with self._precision(a.dtype, b.dtype):
+            return np.asarray(jax.grad(self.package.blursim, argument)(a, b, **options))
+
+    @staticmethod
+    def _precision(*dtypes: Any) -> Any:
+        import jax
+
+        return jax.enable_x64(True) if "float64" in map(str, dtypes) else contextlib.nullcontext()
+
+
+class Torch(Framework):
+    """`blursim_torch`."""
+
+    def array(self, x: np.ndarray, dtype: str | None = None) -> Any:
+        import torch
+
+        # A copy: arrays that are read-only, or that NumPy counts backwards, are not for PyTorch.
+        return torch.tensor(np.array(x, order="C")).to(getattr(torch, dtype or str(x.dtype)))
+
+    def call(self, function: str, a: np.ndarray, b: np.ndarray, **options: Any) -> Any:
+        images = (self.array(x) if isinstance(x, np.ndarray) else x for x in (a, b))
+        result = getattr(self.package, function)(*images, **self._options(options))
+        return tuple(x.numpy() for x in result) if isinstance(result, tuple) else result.numpy()
+
+    def gradient(self, a: np.ndarray, b: np.ndarray, argument: int = 0, **options: Any) -> np.ndarray:
+        import torch
+
+        images = [self.array(x) for x in (a, b)]
+        images[argument].requires_grad_()
+        value = self.package.blursim(*images, **self._options(options))
+        return torch.autograd.grad(value, images[argument])[0].numpy()
+
+    def _options(self, options: dict) -> dict:
+        alpha = options.get("alpha")
+        return options | {"alpha": self.array(alpha)} if isinstance(alpha, np.ndarray) else options
+
+
+def load(name: str) -> Framework:
+    """The face of the framework of that name, if it is installed."""
+    require(name)
+    return {"jax": Jax, "torch": Torch}[name](name)

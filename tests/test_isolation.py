@@ -1,0 +1,98 @@
+"""Neither package needs the other's framework, importing starts nothing, and these tests can fail."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from frameworks import require
+
+ROOT = Path(__file__).parent.parent
+# What a package may not load: the other framework, the other package, and what only examples and tests need.
+FOREIGN = {
+    "jax": {"torch", "blursim_torch", "flax", "optax", "cv2", "matplotlib", "scipy.ndimage", "skimage"},
+    "torch": {"jax", "jaxlib", "blursim_jax", "flax", "optax", "cv2", "matplotlib", "scipy", "skimage"},
+}
+USE = {
+    "jax": "import numpy as np; x = np.eye(8, dtype=np.float32); blursim_jax.blursim_maps(x, x); "
+    "import jax; jax.grad(blursim_jax.blursim)(x, x)",
+    "torch": "import torch; x = torch.eye(8, requires_grad=True); blursim_torch.blursim_maps(x, x); "
+    "blursim_torch.blursim(x, x).backward()",
+}
+# Modules that an import may not find, as if they were not installed.
+HIDE = """
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in hidden:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Hidden())
+"""
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+
+
+def loaded_by(code: str, names: set[str]) -> set[str]:
+    """Which of these modules a new process has loaded after running `code`."""
+    result = run(f"{code}; import sys; print(*sorted({names!r} & set(sys.modules)))")
+    assert result.returncode == 0, result.stderr
+    return set(result.stdout.split())
+
+
+@pytest.mark.parametrize("name", ["jax", "torch"])
+def test_a_package_loads_nothing_foreign(name: str) -> None:
+    require(name)
+    assert not loaded_by(f"import blursim_{name}", FOREIGN[name])
+    assert not loaded_by(f"import blursim_{name}; {USE[name]}", FOREIGN[name])
+
+
+@pytest.mark.parametrize("name", ["jax", "torch"])
+def test_a_package_works_where_nothing_foreign_is_installed(name: str) -> None:
+    require(name)
+    hidden = {module.partition(".")[0] for module in FOREIGN[name]} - {"scipy"}
+    result = run(f"hidden = {hidden!r}{HIDE}\nimport blursim_{name}; {USE[name]}")
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", ["jax", "torch"])
+def test_these_tests_can_fail(name: str) -> None:
+    require(name)
+    (other,) = {"jax", "torch"} - {name}
+    # A module of the other's name stands for one that is not installed.
+    fake = f"import sys, types; sys.modules[{other!r}] = types.ModuleType({other!r})"
+    assert loaded_by(f"{fake}; import blursim_{name}", FOREIGN[name]) == {other}
+    result = run(f"hidden = {{{name!r}}}{HIDE}\nimport blursim_{name}")
+    assert result.returncode == 1
+    assert f"No module named '{name}" in result.stderr
+
+
+def test_importing_jax_starts_nothing() -> None:
+    """No setting changed, no computation: not even the backend is started."""
+    require("jax")
+    code = (
+        "import sys, jax; before = dict(jax.config.values); import blursim_jax; "
+        "assert dict(jax.config.values) == before; assert not jax._src.xla_bridge.backends_are_initialized()"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=ROOT)
+
+
+def test_importing_and_using_torch_changes_no_setting() -> None:
+    require("torch")
+    code = f"""
+import torch
+def settings():
+    return (
+        torch.get_num_threads(), torch.get_num_interop_threads(), torch.get_default_dtype(), torch.is_grad_enabled(),
+        torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision(),
+        torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark, torch.backends.cuda.matmul.allow_tf32,
+        torch.get_rng_state().tolist(), torch.is_autocast_enabled("cpu"), torch.get_default_device(),
+    )
+before = settings()
+import blursim_torch
+{USE["torch"]}
+assert settings() == before
+"""
+    result = run(code)
+    assert result.returncode == 0, result.stderr
