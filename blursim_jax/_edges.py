@@ -16,6 +16,10 @@ from blursim_jax._numerics import is_spread, norm, per_plane, safe_divide, safe_
 from blursim_jax._spectrum import GREY_LEVEL
 from blursim_jax._taps import DIFFERENCE, SMOOTHING, sobel_gain
 
+# An edge at most this many rounding errors above zero has a magnitude, but no direction. In photos of 8 bits the
+# derivatives of thousands of pixels cancel but for rounding, and they were 1e-3 of the gradient.
+DEAD_ZONE = 2
+
 
 class Edges(NamedTuple):
     """Horizontal and vertical derivative of planes, and their gradient magnitude, each (..., H, W)."""
@@ -37,7 +41,9 @@ def specific_gradient(a: jax.Array, b: jax.Array, options: Options, argument: in
     e, edges, others = edge_difference(*((a, b) if argument == 0 else (b, a)), size)
     distance, factor = norm(e), scale(others if argument == 0 else edges, options)
     value = distance * factor
-    weight = safe_divide(e, edges.magnitude) * per_plane(safe_divide(factor, distance))
+    has_direction = edges.magnitude > _rounding_error(a if argument == 0 else b, size)
+    weight = jnp.where(has_direction, e / jnp.where(has_direction, edges.magnitude, 1), 0)
+    weight *= per_plane(safe_divide(factor, distance))
     if argument == 1 and options.normalization == "relative":
         weight -= per_plane(value * factor * factor)
     return value, sobel_transpose(weight * edges.x, weight * edges.y, size)
@@ -50,6 +56,12 @@ def scale(edges_b: Edges, options: Options) -> jax.Array:
         floor = area * (sobel_gain(options.sobel_kernel_size) * GREY_LEVEL) ** 2
         return 1 / jnp.sqrt(jnp.sum(edges_b.x * edges_b.x + edges_b.y * edges_b.y, axis=(-2, -1)) + floor)
     return jnp.full(edges_b.x.shape[:-2], 1 / area, edges_b.x.dtype)
+
+
+def _rounding_error(x: jax.Array, size: int) -> jax.Array:
+    """Up to what magnitude the edges of a plane can be rounding errors, (..., H, W) to (..., 1, 1)."""
+    largest = jnp.max(jnp.abs(lax.stop_gradient(x)), axis=(-2, -1), keepdims=True)
+    return DEAD_ZONE * float(jnp.finfo(x.dtype).eps) * sobel_gain(size) * largest
 
 
 def edge_difference(a: jax.Array, b: jax.Array, size: int) -> tuple[jax.Array, Edges, Edges]:

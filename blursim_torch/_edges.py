@@ -14,6 +14,10 @@ from blursim_torch._numerics import least_magnitude, magnitude, norm, per_plane,
 from blursim_torch._spectrum import GREY_LEVEL
 from blursim_torch._taps import sobel_gain
 
+# An edge at most this many rounding errors above zero has a magnitude, but no direction. In photos of 8 bits the
+# derivatives of thousands of pixels cancel but for rounding, and they were 1e-3 of the gradient.
+DEAD_ZONE = 2
+
 
 class Edges(NamedTuple):
     """Horizontal and vertical derivative of planes, and their gradient magnitude, each (..., H, W)."""
@@ -35,10 +39,14 @@ def specific_gradient(a: Tensor, b: Tensor, options: Options, argument: int) -> 
     e, edges, others = edge_difference(*((a, b) if argument == 0 else (b, a)), size)
     distance, factor = norm(e), scale(others if argument == 0 else edges, options)
     value = distance * factor
-    weight = safe_divide(e, edges.magnitude, least_magnitude(a.dtype)) * per_plane(safe_divide(factor, distance))
+    has_direction = edges.magnitude > _rounding_error(a if argument == 0 else b, size)
+    weight = e / torch.where(has_direction, edges.magnitude, torch.inf) * per_plane(safe_divide(factor, distance))
     if argument == 1 and options.normalization == "relative":
         weight = weight - per_plane(value * factor * factor)
-    return value, sobel_transpose(weight * edges.x, weight * edges.y, size)
+    x, y = weight * edges.x, weight * edges.y
+    # Memory that is let go before more is taken is still in cache, and stays with the process.
+    del e, edges, others, has_direction, weight
+    return value, sobel_transpose(x, y, size)
 
 
 def scale(edges_b: Edges, options: Options) -> Tensor:
@@ -48,6 +56,13 @@ def scale(edges_b: Edges, options: Options) -> Tensor:
         floor = area * (sobel_gain(options.sobel_kernel_size) * GREY_LEVEL) ** 2
         return 1 / torch.sqrt(torch.sum(edges_b.x * edges_b.x + edges_b.y * edges_b.y, dim=(-2, -1)) + floor)
     return edges_b.x.new_ones(edges_b.x.shape[:-2]) / area
+
+
+def _rounding_error(x: Tensor, size: int) -> Tensor:
+    """Up to what magnitude the edges of a plane can be rounding errors, (..., H, W) to (..., 1, 1)."""
+    largest = torch.amax(torch.abs(x.detach()), dim=(-2, -1), keepdim=True)
+    least = DEAD_ZONE * torch.finfo(x.dtype).eps * sobel_gain(size) * largest
+    return torch.clamp(least, min=least_magnitude(x.dtype))
 
 
 def edge_difference(a: Tensor, b: Tensor, size: int) -> tuple[Tensor, Edges, Edges]:

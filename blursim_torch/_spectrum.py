@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from blursim_torch._checks import Options
-from blursim_torch._numerics import magnitude, norm, per_plane, safe_divide, safe_sqrt
+from blursim_torch._numerics import least_magnitude, magnitude, norm, per_plane, safe_divide, safe_sqrt
 from blursim_torch._taps import optimal_dft_size
 
 GREY_LEVEL = 1 / 255
@@ -20,7 +20,9 @@ DEAD_ZONE = 64
 # Nearer to 1, photos gain little.
 HIGH_PASS = 0.9
 # What `optimal_dft_size` gives, as a table for the compiler.
-OPTIMAL_DFT_SIZES = sorted(2**i * 3**j * 5**k for i in range(25) for j in range(16) for k in range(11))
+OPTIMAL_DFT_SIZES = sorted(
+    n for i in range(31) for j in range(20) for k in range(14) if (n := 2**i * 3**j * 5**k) <= 2**30
+)
 
 
 def general(a: Tensor, b: Tensor, options: Options) -> Tensor:
@@ -105,8 +107,9 @@ def _distance_gradient(a: Tensor, b: Tensor, spectrum: str) -> tuple[Tensor, Ten
     )
     # PyTorch multiplies complex by complex several times faster than complex by real. And one inverse real transform:
     # the automatic transpose of rfft2 is a full complex one.
-    weight = torch.complex(weight, weight.new_zeros(()))
-    return distance, torch.fft.irfft2(transform * weight, s=(height, width))
+    product = transform * torch.complex(weight, weight.new_zeros(()))
+    del transform, e, length, slope, weight
+    return distance, torch.fft.irfft2(product, s=(height, width))
 
 
 def _transform(a: Tensor) -> Tensor:
@@ -140,7 +143,7 @@ def _transform_with_phase(a: Tensor) -> tuple[Tensor, Tensor]:
     eps = torch.finfo(a.dtype).eps
     # Of a flat plane, x is the rounding error of the mean.
     least = DEAD_ZONE * eps * (per_plane(norm(x)) + eps * height * width * torch.abs(mean))
-    return transform * inverse, least * inverse.abs()
+    return transform * inverse, torch.clamp(least * inverse.abs(), min=least_magnitude(a.dtype))
 
 
 def _magnitude(z: Tensor) -> Tensor:
@@ -157,7 +160,7 @@ def _half_norm(e: Tensor, width: int) -> Tensor:
 
 def _log_offset(area: int) -> float:
     """One grey level, in every pixel at random, has about this magnitude in every bin."""
-    return math.sqrt(area) * GREY_LEVEL
+    return area**0.5 * GREY_LEVEL
 
 
 def _variance(b: Tensor) -> Tensor:

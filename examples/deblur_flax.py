@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 import photos
 from flax import nnx
 
-from blursim_jax import BlurSimTerms, blursim_terms
+from blursim_jax import BlurSimTerms, blursim, blursim_terms
 
 PEAK_LEARNING_RATE = 3e-3
 
@@ -94,6 +94,10 @@ class Run:
     def restore(self, blurred: np.ndarray) -> np.ndarray:
         """Sharpen one photo (H, W, 3)."""
         return np.asarray(restore(self.network, jnp.asarray(blurred)))
+
+    def compare(self, image: np.ndarray, sharp: np.ndarray) -> jax.Array:
+        """BlurSim of two photos (H, W, 3)."""
+        return blursim(image, sharp, alpha=0.5, channel_axis=-1)
 
     def alphas(self) -> np.ndarray:
         """The weight of Specific at every step."""

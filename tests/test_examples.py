@@ -13,11 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from frameworks import require
 
 ROOT = Path(__file__).resolve().parents[1]
-TRAIN = ROOT / "examples" / "train_flax.py"
-COMPARE = ROOT / "examples" / "compare_images.py"
-SHORT = ("--steps", "20", "--batch-size", "2")
+EXAMPLES = ROOT / "examples"
+# What each training script needs.
+TRAIN = {EXAMPLES / "train_flax.py": ("jax", "flax"), EXAMPLES / "train_torch.py": ("torch",)}
+COMPARE = EXAMPLES / "compare_images.py"
+# Steps enough that a signal sent after the first line of progress comes before the last step.
+SHORT = ("--steps", "60", "--batch-size", "2")
 
 
 def start(script: Path, *arguments: object) -> subprocess.Popen[str]:
@@ -51,10 +55,16 @@ def assert_fails(folder: Path, script: Path, *arguments: object, says: str) -> N
     assert contents(folder) == before
 
 
+@pytest.fixture(scope="module", params=TRAIN, ids=lambda script: script.stem)
+def train(request: pytest.FixtureRequest) -> Path:
+    require(*TRAIN[request.param])
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def finished(train: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("finished") / "run"
-    status, output, errors = finish(start(TRAIN, *SHORT, "--out", out))
+    status, output, errors = finish(start(train, *SHORT, "--out", out))
     assert (status, errors) == (0, "")
     return out, output
 
@@ -76,13 +86,13 @@ def test_training_reports(finished: tuple[Path, str]) -> None:
         "restored.png",
         "curves.png",
     }
-    assert {path.name for path in (out / "checkpoints").iterdir()} == {"16", "18", "20"}
+    assert {path.name for path in (out / "checkpoints").iterdir()} == {"48", "54", "60"}
 
 
-def test_interrupted_run_goes_on_to_the_same_end(finished: tuple[Path, str], tmp_path: Path) -> None:
+def test_interrupted_run_goes_on_to_the_same_end(train: Path, finished: tuple[Path, str], tmp_path: Path) -> None:
     out = tmp_path / "run"
     for number, resume in ((signal.SIGINT, ()), (signal.SIGTERM, ("--resume",))):
-        process = start(TRAIN, *SHORT, "--out", out, *resume)
+        process = start(train, *SHORT, "--out", out, *resume)
         assert process.stdout is not None
         assert process.stdout.readline().startswith("step ")
         process.send_signal(number)
@@ -92,13 +102,13 @@ def test_interrupted_run_goes_on_to_the_same_end(finished: tuple[Path, str], tmp
         assert errors.startswith("Interrupted; step ")
         assert errors.endswith(f"--out {out} --resume")
     assert not (out / "metrics.json").exists()
-    status, _, errors = finish(start(TRAIN, *SHORT, "--out", out, "--resume"))
+    status, _, errors = finish(start(train, *SHORT, "--out", out, "--resume"))
     assert (status, errors) == (0, "")
     assert (out / "metrics.json").read_bytes() == (finished[0] / "metrics.json").read_bytes()
 
 
-def test_interrupted_before_the_first_step(tmp_path: Path) -> None:
-    process = start(TRAIN, *SHORT, "--out", tmp_path / "run")
+def test_interrupted_before_the_first_step(train: Path, tmp_path: Path) -> None:
+    process = start(train, *SHORT, "--out", tmp_path / "run")
     # Signals are caught before the folder is made.
     while not (tmp_path / "run").exists() and process.poll() is None:
         time.sleep(0.05)
@@ -110,11 +120,11 @@ def test_interrupted_before_the_first_step(tmp_path: Path) -> None:
     assert contents(tmp_path) == {}
 
 
-def test_resuming_a_finished_run_evaluates_again(finished: tuple[Path, str], tmp_path: Path) -> None:
+def test_resuming_a_finished_run_evaluates_again(train: Path, finished: tuple[Path, str], tmp_path: Path) -> None:
     out = shutil.copytree(finished[0], tmp_path / "run")
     before = contents(out)
     (out / "metrics.json").unlink()
-    status, output, errors = finish(start(TRAIN, *SHORT, "--out", out, "--resume"))
+    status, output, errors = finish(start(train, *SHORT, "--out", out, "--resume"))
     assert (status, errors) == (0, "")
     assert "PSNR ended" in output
     assert contents(out)["metrics.json"] == before["metrics.json"]
@@ -125,6 +135,7 @@ def test_resuming_a_finished_run_evaluates_again(finished: tuple[Path, str], tmp
     [
         (("--steps", "0"), "--steps"),
         (("--steps", "-3"), "--steps"),
+        (("--seed", "4294967296"), "--seed"),
         (("--loss", "l3"), "--loss"),
         (("--out", "{}/file"), "cannot write"),
         (("--out", "{}/file/run"), "cannot write"),
@@ -135,44 +146,57 @@ def test_resuming_a_finished_run_evaluates_again(finished: tuple[Path, str], tmp
         (("--out", "{}/full"), "not empty"),
     ],
 )
-def test_training_refuses(arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("train", TRAIN, ids=lambda script: script.stem)
+def test_training_refuses(train: Path, arguments: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    """Before it imports the framework, which need not be there."""
     (tmp_path / "file").write_text("mine")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("mine")
     arguments = tuple(word.replace("{}", str(tmp_path)) for word in arguments)
     out = () if "--out" in arguments else ("--out", tmp_path / "run")
-    assert_fails(tmp_path, TRAIN, *arguments, *out, says=says)
+    assert_fails(tmp_path, train, *arguments, *out, says=says)
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--steps", "30"), "steps 20, not 30"),
+        (("--steps", "30"), "steps 60, not 30"),
         (("--seed", "1"), "seed 0, not 1"),
         (("--loss", "mse"), "loss l1+blursim, not mse"),
         (("--batch-size", "3"), "batch-size 2, not 3"),
     ],
 )
-def test_resume_refuses_other_settings(arguments: tuple[str, ...], says: str, finished: tuple[Path, str]) -> None:
-    assert_fails(finished[0], TRAIN, *SHORT, "--out", finished[0], "--resume", *arguments, says=says)
+def test_resume_refuses_other_settings(
+    arguments: tuple[str, ...], says: str, train: Path, finished: tuple[Path, str]
+) -> None:
+    assert_fails(finished[0], train, *SHORT, "--out", finished[0], "--resume", *arguments, says=says)
 
 
-def test_training_refuses_a_folder_with_a_run(finished: tuple[Path, str]) -> None:
-    assert_fails(finished[0], TRAIN, *SHORT, "--out", finished[0], says="--resume")
+def test_training_refuses_a_folder_with_a_run(train: Path, finished: tuple[Path, str]) -> None:
+    assert_fails(finished[0], train, *SHORT, "--out", finished[0], says="--resume")
 
 
-def test_resume_refuses_another_network(finished: tuple[Path, str], tmp_path: Path) -> None:
+def test_resume_refuses_a_run_of_another_framework(train: Path, finished: tuple[Path, str]) -> None:
+    (other,) = TRAIN.keys() - {train}
+    names = [script.stem.removeprefix("train_") for script in (train, other)]
+    says = f"framework {names[0]}, not {names[1]}"
+    assert_fails(finished[0], other, *SHORT, "--out", finished[0], "--resume", says=says)
+
+
+def test_resume_refuses_another_network(train: Path, finished: tuple[Path, str], tmp_path: Path) -> None:
     out = shutil.copytree(finished[0], tmp_path / "run")
     run = json.loads((out / "run.json").read_text())
     run["settings"]["features"] = 16
     (out / "run.json").write_text(json.dumps(run))
-    assert_fails(out, TRAIN, *SHORT, "--out", out, "--resume", says="features 16, not 32")
+    assert_fails(out, train, *SHORT, "--out", out, "--resume", says="features 16, not 32")
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "missing", "run.json"])
-def test_resume_refuses_a_damaged_checkpoint(damage: str, finished: tuple[Path, str], tmp_path: Path) -> None:
+def test_resume_refuses_a_damaged_checkpoint(
+    damage: str, train: Path, finished: tuple[Path, str], tmp_path: Path
+) -> None:
     out = shutil.copytree(finished[0], tmp_path / "run")
-    largest = max((out / "checkpoints" / "20").rglob("*"), key=lambda path: path.stat().st_size)
+    largest = max((out / "checkpoints" / "60").rglob("*"), key=lambda path: path.stat().st_size)
     content = bytearray(largest.read_bytes())
     match damage:
         case "truncated":
@@ -184,7 +208,7 @@ def test_resume_refuses_a_damaged_checkpoint(damage: str, finished: tuple[Path, 
             largest.unlink()
         case "run.json":
             (out / "run.json").write_text('{"settings": {')
-    assert_fails(out, TRAIN, *SHORT, "--out", out, "--resume", says="damaged")
+    assert_fails(out, train, *SHORT, "--out", out, "--resume", says="damaged")
 
 
 def test_photos_are_apart_and_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,6 +228,7 @@ def test_photos_are_apart_and_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_compare_images(tmp_path: Path) -> None:
+    require("jax")
     out = tmp_path / "picture.png"
     status, output, errors = finish(start(COMPARE, "--out", out))
     assert (status, errors) == (0, "")

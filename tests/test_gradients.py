@@ -174,6 +174,22 @@ def test_blurred_photos(framework: Framework, photos: dict, spectrum: Any) -> No
     assert worst <= 2e-5
 
 
+def test_photos_of_8_bits(framework: Framework, photos: dict) -> None:
+    """Thousands of pixels whose derivatives cancel exactly in integers, and but for rounding in 0..1."""
+    worst = 0.0
+    for name in ("camera", "moon", "text"):
+        sharp = photos[name][:128, :120]
+        blurred = cv2.GaussianBlur(sharp, (0, 0), 2)
+        for a, b in ((blurred, sharp), (sharp, blurred)):
+            for size in (3, 5, 7):
+                gradient = framework.gradient(
+                    *((x / np.float32(255)) for x in (a, b)), alpha=1.0, sobel_kernel_size=size
+                )
+                worst = max(worst, relative_error(gradient, reference.gradients(a / 255, b / 255, size=size)[1]))
+    print(f"{framework.name}: largest relative error: {worst:.2g}")
+    assert worst <= 5e-5
+
+
 @pytest.mark.parametrize("shape", [(96, 100), (512, 500)], ids=str)
 @pytest.mark.parametrize("spectrum", ["magnitude", "log"])
 def test_low_contrast_and_strong_blur(framework: Framework, spectrum: Any, shape: tuple[int, int]) -> None:

@@ -1,0 +1,415 @@
+"""Every public function under autograd, torch.func, torch.compile and export, and what is compiled how often."""
+
+# ruff: noqa: E402
+from frameworks import require
+
+require("torch")
+
+import contextlib
+import copy
+import itertools
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.utils.checkpoint
+from test_values import OPTIONS, options_of
+from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch.autograd import gradcheck, gradgradcheck
+from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
+
+from blursim_torch import BlurSim, blursim, blursim_maps, blursim_terms
+from blursim_torch._edges import sobel, sobel_transpose
+from blursim_torch._spectrum import OPTIMAL_DFT_SIZES
+from blursim_torch._taps import optimal_dft_size
+
+# What PyTorch's own forward mode and compiler say of themselves.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*autograd.function.Function.*should not be instantiated:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Torchinductor does not support code generation for complex:UserWarning"),
+]
+SPECTRA = ("magnitude", "complex", "log")
+SHAPES = [(5, 5), (5, 6), (6, 5), (7, 7), (7, 8), (8, 7), (5, 9), (9, 5), (6, 6), (2, 5, 5), (2, 6, 5), (1, 2, 5, 6)]
+
+
+def images(*shape: int, dtype: torch.dtype = torch.float64, seed: int = 0) -> tuple[Tensor, Tensor]:
+    a, b = np.random.default_rng(seed).random((2, *shape))
+    return torch.tensor(a, dtype=dtype), torch.tensor(b, dtype=dtype)
+
+
+def close(actual: Any, expected: Any, rtol: float = 1e-10, atol: float = 1e-12) -> None:
+    torch.testing.assert_close(actual, expected, rtol=rtol, atol=atol)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_gradcheck(shape: tuple[int, ...]) -> None:
+    """Slowly, by every pixel: forward, reverse and batched, by both images and alpha, every option."""
+    for i, (spectrum, normalization) in enumerate(itertools.product(SPECTRA, ("area", "relative"))):
+        size = (3, 5, 5, 7)[(i + SHAPES.index(shape)) % 4]
+        if size > min(shape[-2:]):
+            size = 3
+        options: Any = options_of((spectrum, normalization, size))
+        a, b = (x.requires_grad_() for x in images(*shape, seed=i))
+        alpha = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+        modes: Any = {"check_forward_ad": True, "check_batched_grad": True, "check_batched_forward_grad": True}
+        loss = lambda a, b, t, o=options: blursim(a, b, alpha=t, reduction="none", **o)  # noqa: E731
+        assert gradcheck(loss, (a, b, alpha), **modes)
+
+
+@pytest.mark.parametrize("case", OPTIONS, ids=str)
+def test_gradgradcheck(case: tuple[str, str, int]) -> None:
+    """Second order, reverse over reverse and forward over reverse, in every option set; the shapes take turns."""
+    fitting = [shape for shape in SHAPES if min(shape[-2:]) >= case[2]]
+    shape = fitting[OPTIONS.index(case) % len(fitting)]
+    options: Any = options_of(case)
+    a, b = (x.requires_grad_() for x in images(*shape))
+    alpha = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    loss = lambda a, b, t: blursim(a, b, alpha=t, **options)  # noqa: E731
+    assert gradgradcheck(loss, (a, b, alpha), check_fwd_over_rev=True, check_batched_grad=True)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_gradgradcheck_of_every_shape(shape: tuple[int, ...]) -> None:
+    spectrum, normalization = list(itertools.product(SPECTRA, ("area", "relative")))[SHAPES.index(shape) % 6]
+    a, b = (x.requires_grad_() for x in images(*shape))
+    options: Any = {"spectrum": spectrum, "normalization": normalization}
+    assert gradgradcheck(lambda a, b: tuple(blursim_terms(a, b, **options)), (a, b))
+
+
+def test_the_transpose_of_sobel() -> None:
+    """<S x, y> = <x, S^T y>, for y as edges are: 0 at the two ends along the derivative."""
+    for size, shape in itertools.product((3, 5, 7), ((7, 8), (9, 7), (12, 11))):
+        x, y = images(*shape)
+        horizontal, vertical = sobel(y, size)
+        ours = torch.sum(x * sobel_transpose(horizontal, vertical, size))
+        parts = sobel(x, size)
+        close(ours, torch.sum(parts[0] * horizontal) + torch.sum(parts[1] * vertical))
+
+
+@pytest.mark.parametrize("case", [OPTIONS[1], OPTIONS[7], OPTIONS[16]], ids=str)
+def test_func(case: tuple[str, str, int]) -> None:
+    options: Any = options_of(case)
+    a, b = images(2, 7, 8)
+    (d,), alpha = images(2, 7, 8, seed=1)[:1], torch.tensor([0.3, 0.6], dtype=torch.float64)
+
+    def loss(a: Tensor, b: Tensor, alpha: float | Tensor = 0.9) -> Tensor:
+        return blursim(a, b, alpha=alpha, **options)
+
+    leaf = a.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(leaf, b), leaf)
+    values = blursim(a, b, reduction="none", **options)
+    close(grad(loss)(a, b), gradient)
+    close(vjp(lambda a: loss(a, b), a)[1](torch.tensor(2.0, dtype=a.dtype))[0], 2 * gradient)
+    close(vmap(loss)(a, b), values)
+    close(vmap(loss, (0, None))(a, b[0]), torch.stack([loss(x, b[0]) for x in a]))
+    close(vmap(loss, -1)(a.movedim(0, -1), b.movedim(0, -1)), values)
+    close(vmap(loss)(a, b, alpha), blursim(a, b, alpha=alpha, reduction="none", **options))
+    close(vmap(vmap(loss))(a[None], b[None])[0], values)
+    close(vmap(grad(loss))(a, b), 2 * gradient)
+    close(grad(lambda a: vmap(loss)(a, b).mean())(a), gradient)
+    close(jvp(lambda a: loss(a, b), (a,), (d,))[1], torch.sum(gradient * d))
+    close(jvp(lambda a: vmap(loss)(a, b).mean(), (a,), (d,))[1], torch.sum(gradient * d))
+    close(jvp(loss, (a, b), (d, d))[1], sum(torch.sum(x * d) for x in grad(loss, (0, 1))(a, b)))
+    slope = blursim_terms(a, b, **options).specific - blursim_terms(a, b, **options).general
+    close(grad(lambda t: loss(a, b, t))(torch.tensor(0.3, dtype=a.dtype)), slope)
+    close(jvp(lambda t: loss(a, b, t), (alpha[0],), (torch.ones_like(alpha[0]),))[1], slope)
+    both = jacrev(lambda a: tuple(blursim_terms(a, b, **options)))(a)
+    close(0.1 * both[0] + 0.9 * both[1], gradient)
+    checkpointed = torch.utils.checkpoint.checkpoint(loss, leaf, b, use_reentrant=False)
+    close(torch.autograd.grad(checkpointed, leaf)[0], gradient)
+
+
+@pytest.mark.parametrize("case", [OPTIONS[1], OPTIONS[7], OPTIONS[16]], ids=str)
+def test_second_and_third_order(case: tuple[str, str, int]) -> None:
+    options: Any = options_of(case)
+    (a, b), (d, _) = images(7, 8), images(7, 8, seed=1)
+    step = 1e-6
+
+    def loss(a: Tensor) -> Tensor:
+        return blursim(a, b, **options)
+
+    change = (grad(loss)(a + step * d) - grad(loss)(a - step * d)) / (2 * step)
+    twice = (hessian, lambda f: jacrev(jacrev(f)), lambda f: jacfwd(jacfwd(f)), lambda f: jacrev(jacfwd(f)))
+    for matrix in (*(f(loss)(a) for f in twice), torch.autograd.functional.hessian(loss, a)):
+        close(torch.tensordot(matrix, d, 2), change, rtol=1e-6, atol=1e-8)
+    # Forward over forward over a batch, where vmap hides the tangents.
+    along = jvp(lambda z: jvp(lambda x: vmap(loss)(x[None]).sum(), (z,), (d,))[1], (a,), (d,))[1]
+    close(along, torch.sum(change * d), rtol=1e-6, atol=1e-8)
+
+    def second(a: Tensor) -> Tensor:
+        return torch.sum(torch.tensordot(hessian(loss)(a), d, 2) * d)
+
+    third = torch.sum(grad(lambda a: torch.sum(grad(lambda a: torch.sum(grad(loss)(a) * d))(a) * d))(a) * d)
+    close(third, (second(a + step * d) - second(a - step * d)) / (2 * step), rtol=1e-4, atol=1e-6)
+
+
+def test_transforms_by_different_arguments() -> None:
+    """An inner transform asks for one gradient, an outer one for another, with a batch between them."""
+    (a, b), (d, _) = images(2, 6, 7), images(2, 6, 7, seed=1)
+    nested = grad(lambda y: torch.sum(vmap(grad(blursim))(a, y) * d))(b)
+    singles = [grad(lambda q, p=p, t=t: torch.sum(grad(blursim)(p, q) * t))(q) for p, q, t in zip(a, b, d, strict=True)]
+    close(nested, torch.stack(singles))
+
+    def by_alpha(a: Tensor) -> Tensor:
+        alpha = torch.tensor([0.3, 0.6], dtype=a.dtype)
+        return torch.sum(vmap(lambda p, q, t: grad(lambda s: blursim(p, q, alpha=s))(t))(a, b, alpha))
+
+    change = (by_alpha(a + 1e-6 * d) - by_alpha(a - 1e-6 * d)) / 2e-6
+    close(torch.sum(grad(by_alpha)(a) * d), change, rtol=1e-6, atol=1e-8)
+
+
+def test_large_batches_go_through_in_blocks() -> None:
+    a, b = images(13, 1, 190, 200, dtype=torch.float32)
+    singles = torch.stack([grad(blursim)(x, y) for x, y in zip(a, b, strict=True)])
+    close(13 * grad(blursim)(a, b), singles, rtol=1e-4, atol=1e-8)
+    close(vmap(grad(blursim))(a, b), singles, rtol=1e-4, atol=1e-8)
+    terms = blursim_terms(a, b, reduction="none")
+    singles = [blursim_terms(x, y, reduction="none").general for x, y in zip(a, b, strict=True)]
+    close(terms.general, torch.stack(singles), rtol=1e-6)
+
+
+def test_degenerate_images_have_finite_second_derivatives() -> None:
+    photo, _ = images(9, 8, dtype=torch.float32)
+    black, flat = torch.zeros_like(photo), torch.full_like(photo, 0.3)
+    for a, b in itertools.product((black, flat, photo), repeat=2):
+        for case in OPTIONS:
+            options: Any = options_of(case)
+            product = jvp(grad(lambda a, b=b, o=options: blursim(a, b, **o)), (a,), (photo,))[1]
+            assert torch.isfinite(product).all()
+
+
+# Numbers do not depend on how a tensor lies in memory, on its dtype, on autocast.
+
+
+def equal(actual: Tensor, expected: Tensor) -> None:
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("case", OPTIONS, ids=str)
+def test_strides(case: tuple[str, str, int]) -> None:
+    options: Any = options_of(case)
+    a, b = images(2, 3, 12, 10, dtype=torch.float32)
+    lying = {
+        "channels last": lambda x: x.contiguous(memory_format=torch.channels_last),
+        "transposed": lambda x: x.transpose(-1, -2).contiguous().transpose(-1, -2),
+        "sliced": lambda x: torch.stack((x, x), -1).flatten(-2)[..., ::2],
+        "batch last": lambda x: x.movedim(0, -1).contiguous().movedim(-1, 0),
+    }
+    expected = [blursim(a, b, **options), *grad(blursim, (0, 1))(a, b, **options)]
+    for lie in lying.values():
+        assert not lie(a).is_contiguous()
+        actual = [blursim(lie(a), lie(b), **options), *grad(blursim, (0, 1))(lie(a), lie(b), **options)]
+        for x, y in zip(actual, expected, strict=True):
+            equal(x, y)
+    one = a[:1].expand(2, 3, 12, 10)
+    equal(blursim(one, b, **options), blursim(one.contiguous(), b, **options))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "uint8", "uint16", "int8", "int16"])
+def test_short_dtypes_are_bit_equal_to_float32(dtype: str) -> None:
+    whole = torch.from_numpy(np.random.default_rng(0).integers(0, 100, (2, 2, 3, 12, 10)))
+    a, b = whole.to(getattr(torch, dtype))
+    for case in OPTIONS:
+        options: Any = {"data_range": 255, **options_of(case)}
+        equal(blursim(a, b, **options), blursim(a.float(), b.float(), **options))
+        for x, y in zip(blursim_maps(a, b, **options), blursim_maps(a.float(), b.float(), **options), strict=True):
+            equal(x, y)
+        if a.is_floating_point():
+            gradient = grad(blursim)(a, b, **options)
+            assert gradient.dtype == a.dtype
+            equal(gradient, grad(blursim)(a.float(), b.float(), **options).to(a.dtype))
+
+
+@pytest.mark.parametrize("case", OPTIONS, ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.float64])
+def test_autocast_changes_no_bit(case: tuple[str, str, int], dtype: torch.dtype) -> None:
+    options: Any = options_of(case)
+    a, b = images(2, 3, 12, 10, dtype=dtype)
+
+    def results() -> list[Tensor]:
+        leaves = [x.clone().requires_grad_() for x in (a, b)]
+        value = blursim(*leaves, alpha=torch.tensor(0.5, dtype=torch.float16), **options)
+        value.backward()
+        gradients: list[Any] = [x.grad for x in leaves]
+        return [value.detach(), *gradients, *blursim_terms(a, b, **options), *blursim_maps(a, b, **options)]
+
+    expected = results()
+    for half in (torch.bfloat16, torch.float16):
+        with torch.autocast("cpu", dtype=half):
+            assert torch.ones(2, 2).mm(torch.ones(2, 2)).dtype == half
+            for x, y in zip(results(), expected, strict=True):
+                equal(x, y)
+
+
+def test_deterministic_algorithms_suffice() -> None:
+    a, b = images(2, 3, 12, 10)
+    expected = grad(blursim)(a, b)
+    torch.use_deterministic_algorithms(True)
+    try:
+        equal(grad(blursim)(a, b), expected)
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+# torch.compile and torch.export.
+
+
+@contextlib.contextmanager
+def compilations(backend: str = "aot_eager") -> Iterator[Any]:
+    """Hands out a compiler that counts its programs. `aot_eager` traces what `inductor` does in a tenth of the time."""
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend(backend)
+    counter.compile = lambda function: torch.compile(function, fullgraph=True, backend=counter)
+    yield counter
+    torch._dynamo.reset()
+
+
+def compare_compiled(compiled: Callable, a: Tensor, b: Tensor, rtol: float, **options: Any) -> None:
+    leaves = [x.clone().requires_grad_() for x in (a, b)]
+    value, expected = compiled(*leaves, **options), blursim(a, b, **options)
+    close(value.detach(), expected, rtol=rtol)
+    gradients = torch.autograd.grad(value, leaves)
+    for x, y in zip(gradients, grad(blursim, (0, 1))(a, b, **options), strict=True):
+        assert torch.linalg.vector_norm(x - y) <= rtol * torch.linalg.vector_norm(y)
+
+
+@pytest.mark.parametrize("kind", ["float", "tensor", "module"])
+def test_alpha_hardly_recompiles(kind: str) -> None:
+    a, b = images(2, 3, 12, 10, dtype=torch.float32)
+    with compilations() as counter:
+        module = BlurSim()
+        compiled = counter.compile(module if kind == "module" else blursim)
+        for alpha in np.linspace(0, 1, 12).tolist():
+            if kind == "module":
+                module.alpha = alpha
+                close(compiled(a, b), blursim(a, b, alpha=alpha), rtol=1e-6)
+            else:
+                compare_compiled(compiled, a, b, 1e-6, alpha=torch.tensor(alpha) if kind == "tensor" else alpha)
+        assert counter.frame_count <= 2
+        compiled(a.double(), b.double())
+        assert counter.frame_count == 3 or kind == "tensor", "the counter counts"
+
+
+@pytest.mark.parametrize("case", list(itertools.product(SPECTRA, ("area", "relative"), [5])), ids=str)
+def test_shapes_hardly_recompile(case: tuple[str, str, int]) -> None:
+    options: Any = options_of(case)
+    with compilations() as counter:
+        compiled = counter.compile(blursim)
+        for i, (h, w) in enumerate(np.random.default_rng(0).integers(7, 40, (12, 2)).tolist()):
+            compare_compiled(compiled, *images(2, 3, h, w, dtype=torch.float32, seed=i), rtol=1e-6, **options)
+        assert counter.frame_count <= 2
+        x, _ = images(2, 3, 9, 11, dtype=torch.float32)
+        for same in (x, torch.zeros_like(x), torch.full_like(x, 0.3)):
+            leaf = same.clone().requires_grad_()
+            value = compiled(leaf, same, **options)
+            assert value == 0
+            assert not torch.autograd.grad(value, leaf)[0].any()
+        assert counter.frame_count <= 2 + 2  # a target that needs no gradient, and one that is the same memory
+
+
+@pytest.mark.parametrize("case", [OPTIONS[1], OPTIONS[16]], ids=str)
+def test_inductor(case: tuple[str, str, int]) -> None:
+    """The compiler that users have: equal to eager, exactly 0 for identical images, one graph."""
+    options: Any = options_of(case)
+    with compilations("inductor") as counter:
+        compiled = counter.compile(blursim)
+        for alpha in (0.9, 0.5, 0.1):
+            compare_compiled(compiled, *images(2, 3, 17, 16, dtype=torch.float32), rtol=1e-6, alpha=alpha, **options)
+        assert counter.frame_count <= 2
+        x, _ = images(2, 3, 17, 16, dtype=torch.float32)
+        for same in (x, torch.zeros_like(x)):
+            leaves = [same.clone().requires_grad_() for _ in range(2)]
+            value = compiled(*leaves, alpha=0.3, **options)
+            assert value == 0
+            assert not any(g.any() for g in torch.autograd.grad(value, leaves))
+
+
+def test_compiled_transforms_and_the_other_functions() -> None:
+    a, b = images(2, 7, 8)
+    functions: list[Callable] = [
+        grad(blursim),
+        vmap(blursim),
+        lambda a, b: jvp(lambda a: blursim(a, b), (a,), (b,))[1],
+        lambda a, b: tuple(blursim_terms(a, b, spectrum="log")),
+        lambda a, b: tuple(blursim_maps(a, b)),
+        lambda a, b: blursim(a, b, spectrum="complex"),
+        BlurSim(channel_axis=-3),
+    ]
+    for function in functions:
+        with compilations() as counter:
+            close(counter.compile(function)(a, b), function(a, b))
+
+
+def test_the_table_of_sizes_for_the_compiler() -> None:
+    for size in range(1, 2000):
+        assert min(n for n in OPTIMAL_DFT_SIZES if n >= size) == optimal_dft_size(size)
+
+
+@pytest.mark.parametrize("case", list(itertools.product(SPECTRA, ("area", "relative"), [5])), ids=str)
+def test_export_with_any_size(case: tuple[str, str, int]) -> None:
+    dims = {0: torch.export.Dim("n"), 1: torch.export.Dim("h", min=7), 2: torch.export.Dim("w", min=7)}
+    loss = BlurSim(**options_of(case))
+    program = torch.export.export(loss, images(2, 8, 9), dynamic_shapes=(dims, dims))
+    for shape in ((2, 8, 9), (5, 11, 16), (3, 7, 7)):
+        a, b = images(*shape)
+        close(program.module()(a, b), loss(a, b))
+
+
+# The module.
+
+
+def test_the_module() -> None:
+    a, b = images(4, 3, 12, 10, dtype=torch.float32)
+    loss = BlurSim(alpha=0.8)
+    assert not loss.state_dict() and not list(loss.parameters()) and not list(loss.buffers())
+    expected = loss(a, b)
+    equal(expected, blursim(a, b, alpha=0.8))
+    for other in (copy.deepcopy(loss), pickle.loads(pickle.dumps(loss)), loss.half().double().to("cpu").eval()):
+        equal(other(a, b), expected)
+        assert repr(other) == repr(loss)
+    loss.load_state_dict({})
+    loss.alpha = 0.25
+    equal(loss(a, b), blursim(a, b, alpha=0.25))
+    loss.alpha = 2
+    with pytest.raises(ValueError, match=r"^alpha: expected a number in \[0, 1\], got 2$"):
+        loss(a, b)
+    per_image = BlurSim(torch.tensor([0.0, 0.3, 0.6, 1.0]), channel_axis=-3, reduction="none")
+    assert per_image(a, b).shape == (4,)
+    assert torch.nn.Sequential(torch.nn.Identity(), BlurSim()).state_dict() == {}
+
+
+@pytest.mark.filterwarnings("ignore:Anomaly Detection has been enabled:UserWarning")
+def test_leaves_accumulate_and_constants_get_none() -> None:
+    a, b = images(2, 3, 12, 10, dtype=torch.float32)
+    leaf = a.clone().requires_grad_()
+    loss = BlurSim()
+    for _ in range(2):
+        loss(leaf, b).backward()
+    assert leaf.grad is not None
+    close(leaf.grad, 2 * grad(blursim)(a, b), rtol=1e-6)
+    assert b.grad is None and not loss(a, b).requires_grad
+    with torch.no_grad():
+        assert not loss(leaf, b).requires_grad
+    with torch.inference_mode():
+        equal(loss(a, b), loss(a.clone(), b.clone()))
+    with torch.autograd.detect_anomaly(check_nan=True):
+        loss(leaf, b).backward()
+
+
+@pytest.mark.parametrize("device", ["cuda", "mps"])
+def test_other_devices(device: str) -> None:
+    if not getattr(torch, device).is_available():
+        pytest.skip(f"no {device} device")
+    for case in OPTIONS:
+        options: Any = options_of(case)
+        a, b = images(2, 3, 33, 40, dtype=torch.float32)
+        value = blursim(a.to(device), b.to(device), alpha=torch.tensor(0.5), **options)
+        close(value.cpu(), blursim(a, b, alpha=0.5, **options), rtol=2e-6)
+        gradient, expected = (grad(blursim)(x, y, **options).cpu() for x, y in ((a.to(device), b.to(device)), (a, b)))
+        assert torch.linalg.vector_norm(gradient - expected) <= 2e-5 * torch.linalg.vector_norm(expected)
+        assert blursim(a.to(device), a.to(device), **options) == 0
