@@ -83,7 +83,7 @@ def _distance(a: jax.Array, b: jax.Array, spectrum: str) -> jax.Array:
     if spectrum == "complex":
         return norm(a - b)
     height, width = a.shape[-2:]
-    e, _ = spectrum_difference(_transform(a), jnp.fft.rfft2(a - b), spectrum, height * width)
+    e, _ = spectrum_difference(_transform(a), _transform(a - b), spectrum, height * width)
     return _half_norm(e, width)
 
 
@@ -107,8 +107,15 @@ def _distance_gradient(a: jax.Array, b: jax.Array, spectrum: str) -> tuple[jax.A
 
 def _transform(a: jax.Array) -> jax.Array:
     """The half spectrum of planes, with their means left out of the rounding errors."""
-    mean = jnp.mean(a, axis=(-2, -1), keepdims=True)
+    mean = _mean(a)
     return _with_zero_frequency(jnp.fft.rfft2(a - mean), mean * (a.shape[-2] * a.shape[-1]))
+
+
+def _mean(a: jax.Array) -> jax.Array:
+    """The mean of planes, (..., H, W) to (..., 1, 1), for subtracting it from them."""
+    # Not `jnp.mean`: XLA fuses its last step, a product, with some of the subtractions, in one rounding instead of two,
+    # which gives a flat plane several values.
+    return jnp.sum(a / (a.shape[-2] * a.shape[-1]), axis=(-2, -1), keepdims=True)
 
 
 def _with_zero_frequency(transform: jax.Array, zero_frequency: jax.Array) -> jax.Array:
@@ -126,9 +133,7 @@ def _transform_with_phase(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     is what of a pixel its neighbour foretells: nothing of noise, whose low frequencies would be the drowned ones.
     """
     height, width = a.shape[-2:]
-    # Not `jnp.mean`: its last step, a product, is fused with the subtraction here and there, in one rounding instead of
-    # two, which gives a flat plane several values.
-    mean = jnp.sum(a / (height * width), axis=(-2, -1), keepdims=True)
+    mean = _mean(a)
     x = a - mean
     shifted = lax.optimization_barrier(lax.concatenate([x[..., -1:], x[..., :-1]], x.ndim - 1))
     correlation = safe_divide(jnp.sum(x * shifted, axis=(-2, -1)), jnp.sum(x * x, axis=(-2, -1)))

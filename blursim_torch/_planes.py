@@ -27,11 +27,11 @@ def compare_planes(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options)
         return (nothing, nothing) if alpha is None else (nothing + alpha,)
     if torch.compiler.is_compiling():
         return _FirstOrder.apply(a, b, alpha, options, _wanted(a, b, alpha))[: _count(alpha)]
-    primals, tangents = zip(*(_unpack(x) for x in (a, b, alpha)), strict=True)
-    if any(x is not None for x in tangents) and not _wanted(a, b, alpha):
+    (x, of_x), (y, of_y), (weight, of_weight) = map(_unpack, (a, b, alpha))
+    tangents = of_x, of_y, of_weight
+    if x is not None and y is not None and any(t is not None for t in tangents) and not _wanted(a, b, alpha):
         # Not left to `jvp` below: of its result PyTorch takes the forward derivative for 0.
-        values = compare_planes(*primals, options)
-        slopes = _push(*primals, options, tangents)
+        values, slopes = compare_planes(x, y, weight, options), _push(x, y, weight, options, tangents)
         return tuple(forward_ad.make_dual(*pair) for pair in zip(values, slopes, strict=True))
     return _EveryOrder.apply(a, b, alpha, options, _wanted(a, b, alpha))[: _count(alpha)]
 
@@ -96,15 +96,14 @@ class _EveryOrder(_FirstOrder):
         return (*of_values, *push(tuple(full))[0])
 
     @staticmethod
-    def vmap(
-        info: Any, in_dims: tuple, a: Tensor, b: Tensor, alpha: Tensor | None, options: Options, arguments: Any
-    ) -> tuple[Tensors, tuple[int, ...]]:
-        def in_front(x: Tensor | None, dim: int | None) -> Tensor | None:
+    def vmap(info: Any, in_dims: tuple, *inputs: Any) -> tuple[Tensors, tuple[int, ...]]:
+        def in_front(x: Any, dim: int | None) -> Any:
             if x is None:
                 return None
             return x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
 
-        a, b, alpha = (in_front(x, dim) for x, dim in zip((a, b, alpha), in_dims, strict=False))
+        a, b, alpha = (in_front(x, dim) for x, dim in zip(inputs[:3], in_dims, strict=False))
+        options, arguments = inputs[3:]
         if arguments:
             # And what a transform further out may want, which could not be seen through the batch.
             more = tuple(i for i in _wanted(a, b, alpha) if i not in arguments)

@@ -84,7 +84,7 @@ def _distance(a: Tensor, b: Tensor, spectrum: str) -> Tensor:
     if spectrum == "complex":
         return norm(a - b)
     height, width = a.shape[-2:]
-    e, _ = spectrum_difference(_transform(a), torch.fft.rfft2(a - b), spectrum, height * width)
+    e, _ = spectrum_difference(_transform(a), _transform(a - b), spectrum, height * width)
     return _half_norm(e, width)
 
 

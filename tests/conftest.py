@@ -34,6 +34,8 @@ def framework(request: pytest.FixtureRequest) -> Framework:
 @pytest.fixture
 def x64() -> Iterator[None]:
     """64-bit types in JAX for one test; every other test runs in its default 32-bit mode."""
+    import jax
+
     with jax.enable_x64(True):
         yield
 

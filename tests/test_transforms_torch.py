@@ -260,12 +260,11 @@ def test_deterministic_algorithms_suffice() -> None:
 
 
 @contextlib.contextmanager
-def compilations(backend: str = "aot_eager") -> Iterator[Any]:
-    """Hands out a compiler that counts its programs. `aot_eager` traces what `inductor` does in a tenth of the time."""
+def compilations(backend: str = "aot_eager") -> Iterator[tuple[Callable[[Any], Callable], CompileCounterWithBackend]]:
+    """A compiler and the count of its programs; `aot_eager` traces as `inductor` does, in a tenth of its time."""
     torch._dynamo.reset()
     counter = CompileCounterWithBackend(backend)
-    counter.compile = lambda function: torch.compile(function, fullgraph=True, backend=counter)
-    yield counter
+    yield lambda function: torch.compile(function, fullgraph=True, backend=counter), counter
     torch._dynamo.reset()
 
 
@@ -281,9 +280,9 @@ def compare_compiled(compiled: Callable, a: Tensor, b: Tensor, rtol: float, **op
 @pytest.mark.parametrize("kind", ["float", "tensor", "module"])
 def test_alpha_hardly_recompiles(kind: str) -> None:
     a, b = images(2, 3, 12, 10, dtype=torch.float32)
-    with compilations() as counter:
+    with compilations() as (compiler, counter):
         module = BlurSim()
-        compiled = counter.compile(module if kind == "module" else blursim)
+        compiled = compiler(module if kind == "module" else blursim)
         for alpha in np.linspace(0, 1, 12).tolist():
             if kind == "module":
                 module.alpha = alpha
@@ -298,16 +297,16 @@ def test_alpha_hardly_recompiles(kind: str) -> None:
 @pytest.mark.parametrize("case", list(itertools.product(SPECTRA, ("area", "relative"), [5])), ids=str)
 def test_shapes_hardly_recompile(case: tuple[str, str, int]) -> None:
     options: Any = options_of(case)
-    with compilations() as counter:
-        compiled = counter.compile(blursim)
+    with compilations() as (compiler, counter):
+        compiled = compiler(blursim)
         for i, (h, w) in enumerate(np.random.default_rng(0).integers(7, 40, (12, 2)).tolist()):
             compare_compiled(compiled, *images(2, 3, h, w, dtype=torch.float32, seed=i), rtol=1e-6, **options)
         assert counter.frame_count <= 2
         x, _ = images(2, 3, 9, 11, dtype=torch.float32)
         for same in (x, torch.zeros_like(x), torch.full_like(x, 0.3)):
             leaf = same.clone().requires_grad_()
-            value = compiled(leaf, same, **options)
-            assert value == 0
+            value: Any = compiled(leaf, same, **options)
+            assert not value
             assert not torch.autograd.grad(value, leaf)[0].any()
         assert counter.frame_count <= 2 + 2  # a target that needs no gradient, and one that is the same memory
 
@@ -316,16 +315,16 @@ def test_shapes_hardly_recompile(case: tuple[str, str, int]) -> None:
 def test_inductor(case: tuple[str, str, int]) -> None:
     """The compiler that users have: equal to eager, exactly 0 for identical images, one graph."""
     options: Any = options_of(case)
-    with compilations("inductor") as counter:
-        compiled = counter.compile(blursim)
+    with compilations("inductor") as (compiler, counter):
+        compiled = compiler(blursim)
         for alpha in (0.9, 0.5, 0.1):
             compare_compiled(compiled, *images(2, 3, 17, 16, dtype=torch.float32), rtol=1e-6, alpha=alpha, **options)
         assert counter.frame_count <= 2
         x, _ = images(2, 3, 17, 16, dtype=torch.float32)
         for same in (x, torch.zeros_like(x)):
             leaves = [same.clone().requires_grad_() for _ in range(2)]
-            value = compiled(*leaves, alpha=0.3, **options)
-            assert value == 0
+            value: Any = compiled(*leaves, alpha=0.3, **options)
+            assert not value
             assert not any(g.any() for g in torch.autograd.grad(value, leaves))
 
 
@@ -341,8 +340,8 @@ def test_compiled_transforms_and_the_other_functions() -> None:
         BlurSim(channel_axis=-3),
     ]
     for function in functions:
-        with compilations() as counter:
-            close(counter.compile(function)(a, b), function(a, b))
+        with compilations() as (compiler, _):
+            close(compiler(function)(a, b), function(a, b))
 
 
 def test_the_table_of_sizes_for_the_compiler() -> None:
