@@ -1,25 +1,37 @@
-"""The README's Python snippets run as they stand, one after the other, and print what stands below them."""
+"""The README's Python snippets run as they stand, a section's one after the other, and print what stands below them."""
 
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from frameworks import NAMES, require
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SNIPPET = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", re.DOTALL)
+SECTIONS = {text.partition("\n")[0]: SNIPPET.findall(text) for text in re.split(r"^##+ ", README, flags=re.MULTILINE)}
 
 
-def test_snippets_run_and_print_what_is_shown() -> None:
-    snippets = SNIPPET.findall(README)
-    assert len(snippets) >= 3
+@pytest.mark.parametrize("title", [title for title, snippets in SECTIONS.items() if snippets])
+def test_snippets_run_and_print_what_is_shown(title: str) -> None:
+    snippets = SECTIONS[title]
     # A line between them, so that each one's output is its own.
     program = "\nprint('----')\n".join(code for code, _ in snippets)
-    result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], check=True, capture_output=True, text=True, cwd=ROOT
-    )
+    for name in NAMES:
+        if f"blursim_{name}" in program:
+            require(name, *(["optax"] if name == "jax" else []))
+    result = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
     for printed, (_, shown) in zip(result.stdout.split("----\n"), snippets, strict=True):
         assert printed == shown
+
+
+def test_there_are_snippets_of_both_packages() -> None:
+    code = "".join(snippet for snippets in SECTIONS.values() for snippet, _ in snippets)
+    for name in NAMES:
+        assert code.count(f"from blursim_{name}") >= 2
 
 
 def test_links_and_pictures_exist() -> None:

@@ -1,4 +1,4 @@
-"""Value and gradient of BlurSim in JAX beside the formula written plainly: `python -m benchmarks.gradient`.
+"""Value and gradient of BlurSim in JAX beside the formula written plainly: `python -m benchmarks.gradient_jax`.
 
 The plain one takes Sobel by `lax.conv_general_dilated`, subtracts the magnitudes and leaves the gradient to autodiff.
 All rows are timed in one run, in turn, and given as medians and as ratios to the floor: two forward and one inverse
