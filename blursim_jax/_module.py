@@ -30,7 +30,8 @@ class BlurSim:
         reduction: Over images: `"mean"`, `"sum"` or `"none"`.
 
     Raises:
-        ValueError: An option is unknown or a number is out of its range. Of another alpha, when it is called.
+        ValueError: An option is unknown or a number is out of its range. Of an array as alpha, when it is called.
+        TypeError: alpha is neither a number nor an array.
 
     References:
         The formula is that of `blursim`.
@@ -53,12 +54,12 @@ class BlurSim:
     reduction: Reduction = "mean"
 
     def __post_init__(self) -> None:
-        """Check the options, and alpha if it is a number: an array's shape is checked against the images."""
+        """Check the options; of an alpha that is an array, the shape is checked against the images."""
         _checks.check_options(
             self.sobel_kernel_size, self.spectrum, self.normalization, self.data_range, self.channel_axis
         )
         _checks.check_reduction(self.reduction)
-        if _checks.is_number(self.alpha):
+        if _checks.is_number(self.alpha) or not hasattr(self.alpha, "shape"):
             _checks.check_alpha(self.alpha, ARRAY)
 
     def __call__(self, predictions: ArrayLike, targets: ArrayLike) -> jax.Array:

@@ -57,7 +57,7 @@ def check_alpha(alpha: object, array: str) -> None:
 
 def check_alpha_array(shape: tuple[int, ...], dtype: str, batch_shape: tuple[int, ...]) -> None:
     """Raise unless an alpha of this shape and dtype can weigh images of `batch_shape`, one weight an image."""
-    if dtype == "bool" or not dtype.startswith(("float", "bfloat", "int", "uint")):
+    if dtype.startswith("float8") or not dtype.startswith(("float", "bfloat", "int", "uint")):
         raise TypeError(f"alpha: expected a real dtype, got {dtype}")
     trailing = batch_shape[len(batch_shape) - len(shape) :]
     if len(shape) > len(batch_shape) or any(n not in (1, m) for n, m in zip(shape, trailing, strict=True)):

@@ -89,9 +89,11 @@ def sobel(x: Tensor, size: int) -> tuple[Tensor, Tensor]:
 def sobel_transpose(x: Tensor, y: Tensor, size: int) -> Tensor:
     """The transpose of `sobel`, as a sum over pixels that reads, never scatters.
 
+    Of edges: `x` is 0 in the first and last column, `y` in the first and last row.
+
     Reflect-101 continues a plane as an even function about its first and last pixel, over whose period both smoothing
     and, but for its sign, difference are their own transposes. The end pixels stand in that period once and all others
-    twice, hence their weight of one half; a difference is odd there, hence zero at the ends.
+    twice, hence their weight of one half; a difference is odd there.
     """
     pad = size // 2
     x = _reflect(_reflect(x, -2, pad, ends=2), -1, pad, sign=-1)

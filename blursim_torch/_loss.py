@@ -55,7 +55,8 @@ def blursim(
             `sobel_kernel_size`. Tensors of float16, bfloat16, float32, float64, or integers of at most 16 bits.
         targets: Images of the same shape, on the same device; the dtype may differ.
         alpha: Weight of Specific, in [0, 1]: a number, or a tensor that broadcasts to the images' batch shape. It is
-            data: under `torch.compile` another alpha does not recompile. The values of a tensor are not checked.
+            data: under `torch.compile`, which takes no NumPy number here, another alpha does not recompile. The values
+            of a tensor are not checked.
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
         spectrum: What General compares: `"magnitude"`, `"complex"` or `"log"`.
         normalization: `"area"`, the original's, or `"relative"`, which does not depend on resolution and contrast.
@@ -170,10 +171,14 @@ def compute_dtype(*images: Tensor) -> torch.dtype:
 
 def _check_tensor(name: str, value: Any) -> None:
     _checks.check_array(name, value, (Tensor,), ARRAY)
+    _check_dense(name, value)
+    _checks.check_dtype(name, _name(value.dtype))
+
+
+def _check_dense(name: str, value: Tensor) -> None:
     if value.layout != torch.strided or value.is_nested:
         kind = "a nested tensor" if value.is_nested else f"layout {value.layout}"
         raise TypeError(f"{name}: expected a dense torch.Tensor, got {kind}")
-    _checks.check_dtype(name, _name(value.dtype))
 
 
 def _check_alpha(alpha: Any, batch_shape: tuple[int, ...], device: torch.device) -> float | Tensor:
@@ -181,9 +186,10 @@ def _check_alpha(alpha: Any, batch_shape: tuple[int, ...], device: torch.device)
         _checks.check_alpha(alpha, ARRAY)
         # Only numbers of other kinds are converted: of these, the compiler would make a constant.
         return alpha if isinstance(alpha, (int, float)) else float(alpha)
+    _check_dense("alpha", alpha)
     _checks.check_alpha_array(tuple(alpha.shape), _name(alpha.dtype), batch_shape)
     # As everywhere in PyTorch, a number may wait on the CPU.
-    if alpha.device != device and alpha.ndim > 0:
+    if alpha.device != device and (alpha.ndim > 0 or alpha.device.type != "cpu"):
         raise ValueError(f"alpha: expected the device of predictions, {device}, got {alpha.device}")
     return alpha
 

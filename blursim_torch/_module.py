@@ -1,5 +1,7 @@
 """BlurSim as a module that carries its options."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -24,7 +26,8 @@ class BlurSim(torch.nn.Module):
         reduction: Over images: `"mean"`, `"sum"` or `"none"`.
 
     Raises:
-        ValueError: An option is unknown or a number is out of its range. Of another alpha, when it is called.
+        ValueError: An option is unknown or a number is out of its range. Of a tensor as alpha, when it is called.
+        TypeError: alpha is neither a number nor a tensor.
 
     References:
         The formula is that of `blursim`.
@@ -48,12 +51,10 @@ class BlurSim(torch.nn.Module):
         channel_axis: ChannelAxis = None,
         reduction: Reduction = "mean",
     ) -> None:
-        """Check the options, and alpha if it is a number: a tensor's shape is checked against the images."""
+        """Check the options; of an alpha that is a tensor, the shape is checked against the images."""
         super().__init__()
         _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
         _checks.check_reduction(reduction)
-        if _checks.is_number(alpha):
-            _checks.check_alpha(alpha, ARRAY)
         self.alpha = alpha
         self.sobel_kernel_size: SobelKernelSize = sobel_kernel_size
         self.spectrum: Spectrum = spectrum
@@ -61,6 +62,15 @@ class BlurSim(torch.nn.Module):
         self.data_range = data_range
         self.channel_axis: ChannelAxis = channel_axis
         self.reduction: Reduction = reduction
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Check alpha, and keep it out of the parameters, for there to be none."""
+        if name != "alpha":
+            super().__setattr__(name, value)
+            return
+        if not isinstance(value, Tensor):
+            _checks.check_alpha(value, ARRAY)
+        object.__setattr__(self, name, value)
 
     def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
         """Return `blursim(predictions, targets)` under these options.

@@ -27,12 +27,13 @@ def compare_planes(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options)
         return (nothing, nothing) if alpha is None else (nothing + alpha,)
     if torch.compiler.is_compiling():
         return _FirstOrder.apply(a, b, alpha, options, _wanted(a, b, alpha))[: _count(alpha)]
-    (x, of_x), (y, of_y), (weight, of_weight) = map(_unpack, (a, b, alpha))
-    tangents = of_x, of_y, of_weight
-    if x is not None and y is not None and any(t is not None for t in tangents) and not _wanted(a, b, alpha):
+    if not _wanted(a, b, alpha):
         # Not left to `jvp` below: of its result PyTorch takes the forward derivative for 0.
-        values, slopes = compare_planes(x, y, weight, options), _push(x, y, weight, options, tangents)
-        return tuple(forward_ad.make_dual(*pair) for pair in zip(values, slopes, strict=True))
+        duals = _unpack(a, b, alpha)
+        if duals is not None:
+            primals, tangents = duals
+            values, slopes = compare_planes(*primals, options), _push(*primals, options, tangents)
+            return tuple(forward_ad.make_dual(*pair) for pair in zip(values, slopes, strict=True))
     return _EveryOrder.apply(a, b, alpha, options, _wanted(a, b, alpha))[: _count(alpha)]
 
 
@@ -121,15 +122,15 @@ def _wanted(*tensors: Tensor | None) -> tuple[int, ...]:
     return tuple(i for i, x in enumerate(tensors) if x is not None and x.requires_grad)
 
 
-def _unpack(x: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
-    """A tensor without and with its tangent in forward mode, if there are any."""
-    if x is None:
-        return None, None
+def _unpack(*tensors: Tensor | None) -> tuple[list[Any], list[Any]] | None:
+    """Tensors without their tangents of forward mode, and the tangents; None if there are none to be seen."""
     try:
-        return forward_ad.unpack_dual(x)
+        duals = [(None, None) if x is None else forward_ad.unpack_dual(x) for x in tensors]
     except RuntimeError:
-        # Hidden in a batch of `vmap`, whose rule above takes it out and comes here once more.
-        return x, None
+        # One is batched by `vmap`, whose rule above takes it out and comes here once more.
+        return None
+    primals, tangents = ([dual[i] for dual in duals] for i in (0, 1))
+    return None if all(x is None for x in tangents) else (primals, tangents)
 
 
 def _count(alpha: Tensor | None) -> int:

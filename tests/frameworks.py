@@ -15,13 +15,16 @@ NAMES = ("jax", "torch")
 
 def is_required(framework: str) -> bool:
     """Whether BLURSIM_TEST_FRAMEWORKS, a list such as jax,torch, names it: then its lack is a failure, not a skip."""
-    return framework in os.environ.get("BLURSIM_TEST_FRAMEWORKS", "").split(",")
+    required = set(os.environ.get("BLURSIM_TEST_FRAMEWORKS", "").split(",")) - {""}
+    if not required <= set(NAMES):
+        raise ValueError(f"BLURSIM_TEST_FRAMEWORKS: expected names out of {', '.join(NAMES)}, got {required}")
+    return framework in required
 
 
 def require(framework: str, *others: str) -> None:
     """Skip a test, or a whole file, that needs modules which are not installed, unless they are required to be."""
     missing = [name for name in (framework, *others) if importlib.util.find_spec(name) is None]
-    if missing and not is_required(framework):
+    if not is_required(framework) and missing:
         pytest.skip(f"{', '.join(missing)} not installed", allow_module_level=True)
 
 

@@ -272,6 +272,8 @@ def test_torch_names_devices_that_differ() -> None:
             function(image, meta)
     with pytest.raises(ValueError, match=r"^alpha: expected the device of predictions, cpu, got meta$"):
         names.blursim(image, image, alpha=meta[:, 0, 0])
+    with pytest.raises(ValueError, match=r"^alpha: expected the device of predictions, cpu, got meta$"):
+        names.blursim(image, image, alpha=meta[0, 0, 0])
 
 
 def test_torch_takes_no_numpy_alphas() -> None:
@@ -289,6 +291,11 @@ def test_torch_takes_dense_tensors_only() -> None:
     message = r"^targets: expected a dense torch.Tensor, got layout torch.sparse_coo$"
     with pytest.raises(TypeError, match=message):
         names.blursim(image, image.to_sparse())
+    alpha = torch.tensor([0.5, 0.5]).to_sparse()
+    with pytest.raises(TypeError, match=r"^alpha: expected a dense torch.Tensor, got layout torch.sparse_coo$"):
+        names.blursim(torch.zeros(2, 8, 8), torch.zeros(2, 8, 8), alpha=alpha)
+    with pytest.raises(TypeError, match=r"^alpha: expected a real dtype, got float8_e5m2$"):
+        names.blursim(image, image, alpha=torch.tensor(0.5).to(torch.float8_e5m2))
     with pytest.raises(TypeError, match=r"^predictions: expected a dense torch.Tensor, got a nested tensor$"):
         names.blursim(torch.nested.nested_tensor([image, image]), image)
 

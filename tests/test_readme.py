@@ -34,6 +34,10 @@ def test_there_are_snippets_of_both_packages() -> None:
         assert code.count(f"from blursim_{name}") >= 2
 
 
+def test_nothing_is_left_to_fill_in() -> None:
+    assert "@@" not in README
+
+
 def test_links_and_pictures_exist() -> None:
     targets = re.findall(r"\]\(([^)#]+)\)", README)
     assert targets

@@ -108,6 +108,10 @@ def test_func(case: tuple[str, str, int]) -> None:
     close(vmap(loss)(a, b), values)
     close(vmap(loss, (0, None))(a, b[0]), torch.stack([loss(x, b[0]) for x in a]))
     close(vmap(loss, -1)(a.movedim(0, -1), b.movedim(0, -1)), values)
+    close(
+        jvp(lambda x: vmap(loss, (None, 0))(x, b).sum(), (a[0],), (d[0],))[1],
+        sum(torch.sum(grad(loss)(a[0], y) * d[0]) for y in b),
+    )
     close(vmap(loss)(a, b, alpha), blursim(a, b, alpha=alpha, reduction="none", **options))
     close(vmap(vmap(loss))(a[None], b[None])[0], values)
     close(vmap(grad(loss))(a, b), 2 * gradient)
@@ -374,9 +378,16 @@ def test_the_module() -> None:
     loss.load_state_dict({})
     loss.alpha = 0.25
     equal(loss(a, b), blursim(a, b, alpha=0.25))
-    loss.alpha = 2
     with pytest.raises(ValueError, match=r"^alpha: expected a number in \[0, 1\], got 2$"):
-        loss(a, b)
+        loss.alpha = 2
+    for wrong in ("x", None, [0.5], np.array([0.5])):
+        with pytest.raises(TypeError, match=r"^alpha: expected a real number or a torch.Tensor, got "):
+            BlurSim(wrong)
+    # A parameter weighs, and gets its gradient, but is not the module's.
+    loss.alpha = torch.nn.Parameter(torch.tensor(0.5))
+    loss(a, b).backward()
+    assert loss.alpha.grad is not None and not loss.state_dict() and not list(loss.parameters())
+    loss.alpha = 0.25
     per_image = BlurSim(torch.tensor([0.0, 0.3, 0.6, 1.0]), channel_axis=-3, reduction="none")
     assert per_image(a, b).shape == (4,)
     assert torch.nn.Sequential(torch.nn.Identity(), BlurSim()).state_dict() == {}
