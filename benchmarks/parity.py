@@ -35,7 +35,7 @@ def main() -> None:
         options = {"spectrum": spectrum, "normalization": normalization}
         of_values = [framework.terms(a, b, **options) for framework in (jax, torch)]
         of_values.append(np.array(reference.terms(exact_a, exact_b, **options)))
-        rows = [errors(*map(np.atleast_1d, pair)) for term in zip(*of_values, strict=True) for pair in pairs(*term)]
+        rows = [errors(x, y) for j, t, r in zip(*of_values, strict=True) for x, y in pairs(j, t, r)]
         exact = reference.gradients(exact_a, exact_b, **options)
         gradients = []
         for alpha, of_reference in zip((0.0, 1.0), exact, strict=True):
@@ -66,7 +66,7 @@ def pairs(of_jax: np.ndarray, of_torch: np.ndarray, exact: np.ndarray) -> tuple[
 
 def errors(actual: np.ndarray, expected: np.ndarray) -> float:
     """The L2 norm of the difference over that of what is expected."""
-    actual, expected = actual.astype(np.float64), expected.astype(np.float64)
+    actual, expected = (np.atleast_1d(x).astype(np.float64) for x in (actual, expected))
     return float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
 
 

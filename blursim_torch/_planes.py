@@ -31,8 +31,8 @@ def compare_planes(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options)
         # Not left to `jvp` below: of its result PyTorch takes the forward derivative for 0.
         duals = _unpack(a, b, alpha)
         if duals is not None:
-            primals, tangents = duals
-            values, slopes = compare_planes(*primals, options), _push(*primals, options, tangents)
+            (x, y, weight), tangents = duals
+            values, slopes = compare_planes(x, y, weight, options), _push(x, y, weight, options, tangents)
             return tuple(forward_ad.make_dual(*pair) for pair in zip(values, slopes, strict=True))
     return _EveryOrder.apply(a, b, alpha, options, _wanted(a, b, alpha))[: _count(alpha)]
 

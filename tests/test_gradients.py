@@ -144,18 +144,30 @@ def test_a_flat_image_moves_as_a_whole(framework: Framework, shape: tuple[int, i
         assert relative_error(gradient, exact) < 5e-6
 
 
-@pytest.mark.parametrize("case", OPTIONS, ids=str)
-def test_one_pixel_one_ulp_away(framework: Framework, case: tuple[str, str, int]) -> None:
-    b = np.random.default_rng(5).random((64, 60), np.float32)
+def one_ulp_apart(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    b = np.random.default_rng(seed).random((64, 60), np.float32)
     a = b.copy()
     a[30, 20] = np.nextafter(a[30, 20], np.float32(2))
-    terms = framework.terms(a, b, **options_of(case))
-    exact = reference.terms(a, b, size=case[2], spectrum=case[0], normalization=case[1])
-    np.testing.assert_allclose(terms, exact, rtol=1e-6)
+    return a, b
+
+
+@pytest.mark.parametrize("case", OPTIONS, ids=str)
+def test_one_pixel_one_ulp_away(framework: Framework, case: tuple[str, str, int]) -> None:
+    spectrum, normalization, size = case
+    errors = []
+    for seed in range(9):
+        a, b = one_ulp_apart(seed)
+        exact = reference.terms(a, b, size=size, spectrum=spectrum, normalization=normalization)
+        errors.append(np.abs(framework.terms(a, b, **options_of(case)) / exact - 1))
+    of_general, of_specific = np.transpose(errors)
+    assert np.median(of_general) <= 1e-6 and np.max(of_specific) <= 1e-6
+    # The logarithm weighs a bin by 1 / |A|, so that one image in ten has a bin that passes on its rounding error.
+    assert np.max(of_general) <= (5e-6 if spectrum == "log" else 1e-6)
+    a, b = one_ulp_apart(5)
     gradients = gradients_of_terms(framework, a, b, case)
     for actual, expected in zip(gradients, reference_gradients(a, b, case), strict=True):
         print(f"{framework.name}: relative error: {relative_error(actual, expected):.1e}")
-        assert relative_error(actual, expected) <= (2e-5 if case[0] == "log" else 5e-6)
+        assert relative_error(actual, expected) <= (2e-5 if spectrum == "log" else 5e-6)
 
 
 @pytest.mark.parametrize("spectrum", ["magnitude", "log"])
