@@ -7,6 +7,7 @@ in L2 norm): noise and photos, sharp and blurred. Prints a Markdown table.
 import itertools
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,15 +33,15 @@ def main() -> None:
     for spectrum, dtype, kind, shape, normalization in track(cases, console=Console(stderr=True), transient=True):
         exact_a, exact_b = images(kind, shape)
         a, b = exact_a.astype(dtype), exact_b.astype(dtype)
-        options = {"spectrum": spectrum, "normalization": normalization}
+        options: dict[str, Any] = {"spectrum": spectrum, "normalization": normalization}
         of_values = [framework.terms(a, b, **options) for framework in (jax, torch)]
         of_values.append(np.array(reference.terms(exact_a, exact_b, **options)))
         rows = [errors(x, y) for j, t, r in zip(*of_values, strict=True) for x, y in pairs(j, t, r)]
         exact = reference.gradients(exact_a, exact_b, **options)
         gradients = []
         for alpha, of_reference in zip((0.0, 1.0), exact, strict=True):
-            ours = (framework.gradient(a, b, alpha=alpha, **options) for framework in (jax, torch))
-            gradients += [errors(*pair) for pair in pairs(*ours, of_reference)]
+            of_jax, of_torch = (framework.gradient(a, b, alpha=alpha, **options) for framework in (jax, torch))
+            gradients += [errors(x, y) for x, y in pairs(of_jax, of_torch, of_reference)]
         for what, numbers in (("value", rows), ("gradient", gradients)):
             worst = [max(numbers[i::3]) for i in range(3)]
             found.setdefault((dtype, what, spectrum), []).append(worst)
