@@ -41,7 +41,7 @@ def compare_planes(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options)
 # of it. As `torch.func` shows a function's context nothing but inputs and outputs, the gradients are outputs too: after
 # the values, for each of `arguments` (0 for a, 1 for b) as many as there are values, and for 2 the derivative by alpha.
 class _FirstOrder(torch.autograd.Function):
-    """What `torch.compile` can trace: it takes no function with a forward mode, and no second order."""
+    """What `torch.compile` can trace, which is no forward mode. Of first order only: a second one comes out as 0."""
 
     @staticmethod
     def forward(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options, arguments: tuple[int, ...]) -> Tensors:
