@@ -12,7 +12,7 @@ import numpy as np
 from jax import lax
 
 from blursim_jax._checks import Options
-from blursim_jax._numerics import is_spread, norm, per_plane, safe_divide, safe_sqrt
+from blursim_jax._numerics import divide_where, is_spread, norm, per_plane, safe_divide, safe_sqrt
 from blursim_jax._spectrum import GREY_LEVEL
 from blursim_jax._taps import DIFFERENCE, SMOOTHING, sobel_gain
 
@@ -42,8 +42,7 @@ def specific_gradient(a: jax.Array, b: jax.Array, options: Options, argument: in
     distance, factor = norm(e), scale(others if argument == 0 else edges, options)
     value = distance * factor
     has_direction = edges.magnitude > _rounding_error(a if argument == 0 else b, size)
-    weight = jnp.where(has_direction, e / jnp.where(has_direction, edges.magnitude, 1), 0)
-    weight *= per_plane(safe_divide(factor, distance))
+    weight = divide_where(has_direction, e, edges.magnitude) * per_plane(safe_divide(factor, distance))
     if argument == 1 and options.normalization == "relative":
         weight -= per_plane(value * factor * factor)
     return value, sobel_transpose(weight * edges.x, weight * edges.y, size)

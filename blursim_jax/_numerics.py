@@ -13,8 +13,12 @@ def safe_sqrt(x: jax.Array) -> jax.Array:
 
 def safe_divide(x: jax.Array, y: jax.Array) -> jax.Array:
     """The quotient, with value and gradients 0 where the divisor is 0."""
-    zero = y == 0
-    return jnp.where(zero, 0, x / jnp.where(zero, 1, y))
+    return divide_where(y != 0, x, y)
+
+
+def divide_where(condition: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
+    """The quotient, with value and gradients 0 where the condition does not hold."""
+    return jnp.where(condition, x / jnp.where(condition, y, 1), 0)
 
 
 def norm(x: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ import numpy as np
 from jax import lax
 
 from blursim_jax._checks import Options
-from blursim_jax._numerics import norm, per_plane, safe_divide, safe_sqrt
+from blursim_jax._numerics import divide_where, norm, per_plane, safe_divide, safe_sqrt
 from blursim_jax._taps import optimal_dft_size
 
 GREY_LEVEL = 1 / 255
@@ -98,7 +98,7 @@ def _distance_gradient(a: jax.Array, b: jax.Array, spectrum: str) -> tuple[jax.A
     e, magnitude = spectrum_difference(transform, jnp.fft.rfft2(a - b), spectrum, area)
     distance = _half_norm(e, width)
     slope = magnitude if spectrum == "magnitude" else magnitude * (magnitude + _log_offset(area))
-    weight = jnp.where(has_phase, e / jnp.where(has_phase, slope, 1), 0)
+    weight = divide_where(has_phase, e, slope)
     # Scaled here and not after the transform: it is one factor less for every pixel.
     weight *= per_plane(safe_divide(jnp.full_like(distance, area), distance))
     # One inverse real transform; the automatic transpose of rfft2 is a full complex one.

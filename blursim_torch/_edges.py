@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from blursim_torch._checks import Options
-from blursim_torch._numerics import least_magnitude, magnitude, norm, per_plane, safe_divide
+from blursim_torch._numerics import divide_where, least_magnitude, magnitude, norm, per_plane, safe_divide
 from blursim_torch._spectrum import GREY_LEVEL
 from blursim_torch._taps import sobel_gain
 
@@ -40,7 +40,7 @@ def specific_gradient(a: Tensor, b: Tensor, options: Options, argument: int) -> 
     distance, factor = norm(e), scale(others if argument == 0 else edges, options)
     value = distance * factor
     has_direction = edges.magnitude > _rounding_error(a if argument == 0 else b, size)
-    weight = e / torch.where(has_direction, edges.magnitude, torch.inf) * per_plane(safe_divide(factor, distance))
+    weight = divide_where(has_direction, e, edges.magnitude) * per_plane(safe_divide(factor, distance))
     if argument == 1 and options.normalization == "relative":
         weight = weight - per_plane(value * factor * factor)
     x, y = weight * edges.x, weight * edges.y

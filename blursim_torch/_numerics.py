@@ -14,6 +14,11 @@ def safe_divide(x: Tensor, y: Tensor) -> Tensor:
     return x / _positive(y)
 
 
+def divide_where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The quotient, with value and gradients 0 where the condition does not hold."""
+    return x / torch.where(condition, y, torch.inf)
+
+
 def magnitude(x: Tensor, y: Tensor) -> Tensor:
     """The length of vectors, no shorter than `least_magnitude`, so that it divides and has gradient 0 at 0."""
     # Not hypot, whose gradient at 0 is NaN.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from blursim_torch._checks import Options
-from blursim_torch._numerics import least_magnitude, magnitude, norm, per_plane, safe_divide, safe_sqrt
+from blursim_torch._numerics import divide_where, least_magnitude, magnitude, norm, per_plane, safe_divide, safe_sqrt
 from blursim_torch._taps import optimal_dft_size
 
 GREY_LEVEL = 1 / 255
@@ -100,11 +100,7 @@ def _distance_gradient(a: Tensor, b: Tensor, spectrum: str) -> tuple[Tensor, Ten
     distance = _half_norm(e, width)
     slope = length if spectrum == "magnitude" else length * (length + _log_offset(area))
     # Scaled here and not after the transform: it is one factor less for every pixel.
-    weight = (
-        e
-        / torch.where(length > least, slope, torch.inf)
-        * per_plane(safe_divide(torch.full_like(distance, area), distance))
-    )
+    weight = divide_where(length > least, e, slope) * per_plane(safe_divide(torch.full_like(distance, area), distance))
     # PyTorch multiplies complex by complex several times faster than complex by real. And one inverse real transform:
     # the automatic transpose of rfft2 is a full complex one.
     product = transform * torch.complex(weight, weight.new_zeros(()))
