@@ -14,15 +14,22 @@ def safe_divide(x: Tensor, y: Tensor) -> Tensor:
     return x / _positive(y)
 
 
-def divide_where(condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """The quotient, with value and gradients 0 where the condition does not hold."""
-    return x / torch.where(condition, y, torch.inf)
+def divide_above(least: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """The quotient, with value and gradients 0 where the divisor is not above its least."""
+    # By way of the difference, because masks of bool are several times slower on a CPU.
+    return x / torch.threshold_(y - least, 0, torch.inf).add_(least)
 
 
 def magnitude(x: Tensor, y: Tensor) -> Tensor:
-    """The length of vectors, no shorter than `least_magnitude`, so that it divides and has gradient 0 at 0."""
+    """The length of vectors, no shorter than `least_magnitude`."""
     # Not hypot, whose gradient at 0 is NaN.
-    return torch.sqrt(torch.clamp(torch.addcmul(x * x, y, y), min=torch.finfo(x.dtype).tiny))
+    return square_root(torch.addcmul(x * x, y, y))
+
+
+def square_root(x: Tensor) -> Tensor:
+    """The square root, in place, no smaller than `least_magnitude`, so that it divides and has gradient 0 at 0."""
+    tiny = torch.finfo(x.dtype).tiny
+    return torch.threshold_(x, tiny, tiny).sqrt_()
 
 
 def least_magnitude(dtype: torch.dtype) -> float:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from blursim_torch._checks import Options
-from blursim_torch._numerics import divide_where, least_magnitude, magnitude, norm, per_plane, safe_divide, safe_sqrt
+from blursim_torch._numerics import divide_above, least_magnitude, norm, per_plane, safe_divide, safe_sqrt, square_root
 from blursim_torch._taps import optimal_dft_size
 
 GREY_LEVEL = 1 / 255
@@ -70,8 +70,7 @@ def spectrum_difference(transform: Tensor, difference: Tensor, spectrum: str, ar
     other = transform - difference
     length, other_length = _magnitude(transform), _magnitude(other)
     # |A| - |B| = (|A|^2 - |B|^2) / (|A| + |B|) = Re((A - B) conj(A + B)) / (|A| + |B|)
-    product = torch.view_as_real(difference) * torch.view_as_real(transform + other)
-    e = (product[..., 0] + product[..., 1]) / (length + other_length)
+    e = _dot(difference, transform + other).div_(length + other_length)
     if spectrum == "log":
         smaller = torch.minimum(length, other_length)
         # Not sign and abs: their derivatives at 0 are 0, and second order would miss the bins that agree.
@@ -98,13 +97,14 @@ def _distance_gradient(a: Tensor, b: Tensor, spectrum: str) -> tuple[Tensor, Ten
     transform, least = _transform_with_phase(a)
     e, length = spectrum_difference(transform, torch.fft.rfft2(a - b), spectrum, area)
     distance = _half_norm(e, width)
-    slope = length if spectrum == "magnitude" else length * (length + _log_offset(area))
     # Scaled here and not after the transform: it is one factor less for every pixel.
-    weight = divide_where(length > least, e, slope) * per_plane(safe_divide(torch.full_like(distance, area), distance))
+    weight = divide_above(least, e, length).mul_(per_plane(safe_divide(torch.full_like(distance, area), distance)))
+    if spectrum == "log":
+        weight = weight / (length + _log_offset(area))
     # PyTorch multiplies complex by complex several times faster than complex by real. And one inverse real transform:
     # the automatic transpose of rfft2 is a full complex one.
-    product = transform * torch.complex(weight, weight.new_zeros(()))
-    del transform, e, length, slope, weight
+    product = transform * (weight.to(transform.dtype))
+    del transform, e, length, weight
     return distance, torch.fft.irfft2(product, s=(height, width))
 
 
@@ -128,9 +128,10 @@ def _transform_with_phase(a: Tensor) -> tuple[Tensor, Tensor]:
     mean = torch.mean(a, dim=(-2, -1), keepdim=True)
     x = a - mean
     shifted = torch.roll(x, 1, -1)
-    correlation = safe_divide(torch.sum(x * shifted, dim=(-2, -1)), torch.sum(x * x, dim=(-2, -1)))
+    square = torch.sum(x * x, dim=(-2, -1), keepdim=True)
+    product = torch.sum(x * shifted, dim=(-2, -1), keepdim=True)
     # Detached, because the result does not depend on it.
-    share = per_plane(torch.clamp(correlation, 0, HIGH_PASS)).detach()
+    share = torch.clamp(safe_divide(product, square), 0, HIGH_PASS).detach()
     x = torch.addcmul(x, shifted, -share)
     angle = torch.arange(width // 2 + 1, dtype=a.dtype, device=a.device) * (2 * math.pi / width)
     inverse = 1 / torch.complex(1 - share * torch.cos(angle), share * torch.sin(angle))
@@ -139,11 +140,18 @@ def _transform_with_phase(a: Tensor) -> tuple[Tensor, Tensor]:
     eps = torch.finfo(a.dtype).eps
     # Of a flat plane, x is the rounding error of the mean.
     least = DEAD_ZONE * eps * (per_plane(norm(x)) + eps * height * width * torch.abs(mean))
-    return transform * inverse, torch.clamp(least * inverse.abs(), min=least_magnitude(a.dtype))
+    return transform.mul_(inverse), torch.clamp(least * inverse.abs(), min=least_magnitude(a.dtype))
 
 
 def _magnitude(z: Tensor) -> Tensor:
-    return magnitude(z.real, z.imag)
+    return square_root(_dot(z, z))
+
+
+def _dot(z: Tensor, w: Tensor) -> Tensor:
+    """Re(z conj(w)), the inner product of complex numbers as vectors."""
+    # Several times faster on a CPU than by z.real and z.imag, which are strided.
+    products = torch.view_as_real(z) * torch.view_as_real(w)
+    return products[..., 0] + products[..., 1]
 
 
 def _half_norm(e: Tensor, width: int) -> Tensor:
