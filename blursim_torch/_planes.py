@@ -29,7 +29,7 @@ def compare_planes(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options)
         nothing = torch.sum(a + b, dim=(-2, -1))
         return (nothing, nothing) if alpha is None else (nothing + alpha,)
     if torch.compiler.is_compiling():
-        return _FirstOrder.apply(a, b, alpha, options, _wanted(a, b, alpha))[: _count(alpha)]
+        return _Compiled.apply(a, b, alpha, options, _wanted(a, b, alpha))
     if not _wanted(a, b, alpha):
         # Not left to `jvp` below: of its result PyTorch takes the forward derivative for 0.
         duals = _unpack(a, b, alpha)
@@ -37,33 +37,38 @@ def compare_planes(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options)
             (x, y, weight), tangents = duals
             values, slopes = compare_planes(x, y, weight, options), _push(x, y, weight, options, tangents)
             return tuple(forward_ad.make_dual(*pair) for pair in zip(values, slopes, strict=True))
-    return _EveryOrder.apply(a, b, alpha, options, _wanted(a, b, alpha))[: _count(alpha)]
+    return _Eager.apply(a, b, alpha, options, _wanted(a, b, alpha))[: _count(alpha)]
 
 
-# The gradient is written out, because autodiff's is several times slower, and computed with the value, which needs most
-# of it. As `torch.func` shows a function's context nothing but inputs and outputs, the gradients are outputs too: after
-# the values, for each of `arguments` (0 for a, 1 for b) as many as there are values, and for 2 the derivative by alpha.
-class _FirstOrder(torch.autograd.Function):
-    """What `torch.compile` can trace, which is no forward mode. Of first order only: a second one comes out as 0."""
+# The gradient is written out, because autodiff's is several times slower.
+class _Compiled(torch.autograd.Function):
+    """The rule for `torch.compile`, which finds by itself what value and gradient have in common."""
+
+    @staticmethod
+    def forward(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options, arguments: tuple[int, ...]) -> Tensors:
+        return _in_blocks(a, b, alpha, options, arguments)[: _count(alpha)]
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple, output: Tensors) -> None:
+        *tensors, ctx.options, ctx.arguments = inputs
+        ctx.save_for_backward(*tensors)
+
+    @staticmethod
+    def backward(ctx: Any, *by_values: Tensor | None) -> tuple[Tensor | None, ...]:
+        a, b, alpha = ctx.saved_tensors
+        gradients = _values_and_gradients(a, b, alpha, ctx.options, ctx.arguments)[_count(alpha) :]
+        return (*_pull(by_values, gradients, ctx.arguments), None, None)
+
+
+# The gradient is computed with the value, which needs most of it. As `torch.func` shows a function's context nothing but
+# inputs and outputs, the gradients are outputs too: after the values, for each of `arguments` (0 for a, 1 for b) as many
+# as there are values, and for 2 the derivative by alpha.
+class _Eager(torch.autograd.Function):
+    """The rule for autograd and `torch.func`, with forward mode, `vmap` and derivatives of the gradient."""
 
     @staticmethod
     def forward(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options, arguments: tuple[int, ...]) -> Tensors:
         return _in_blocks(a, b, alpha, options, arguments)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple, output: Tensors) -> None:
-        ctx.arguments, ctx.count = inputs[4], _count(inputs[2])
-        ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*output[ctx.count :])
-        ctx.save_for_backward(*output[ctx.count :])
-
-    @staticmethod
-    def backward(ctx: Any, *by_outputs: Tensor | None) -> tuple[Tensor | None, ...]:
-        return (*_pull(by_outputs[: ctx.count], ctx.saved_tensors, ctx.arguments), None, None)
-
-
-class _EveryOrder(_FirstOrder):
-    """The same for autograd and `torch.func`, with forward mode, `vmap` and derivatives of the gradient."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensors) -> None:
@@ -111,7 +116,7 @@ class _EveryOrder(_FirstOrder):
         if arguments:
             # And what a transform further out may want, which could not be seen through the batch.
             more = tuple(i for i in _wanted(a, b, alpha) if i not in arguments)
-            outputs = _EveryOrder.apply(a, b, alpha, options, arguments + more)
+            outputs = _Eager.apply(a, b, alpha, options, arguments + more)
             outputs = outputs[: _count(alpha) * (1 + len(arguments))]
         else:
             outputs = compare_planes(a, b, alpha, options)

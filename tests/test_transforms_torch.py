@@ -166,6 +166,38 @@ def test_transforms_by_different_arguments() -> None:
     close(torch.sum(grad(by_alpha)(a) * d), change, rtol=1e-6, atol=1e-8)
 
 
+def forward_of_forward_of_a_gradient(a: Tensor, b: Tensor, d: Tensor) -> Tensor:
+    gradient_along = lambda x: jvp(lambda y: torch.sum(grad(blursim)(y, b) * d), (x,), (d,))[1]  # noqa: E731
+    return jvp(gradient_along, (a,), (d,))[1]
+
+
+def linearized(a: Tensor, b: Tensor, d: Tensor) -> Tensor:
+    return torch.func.linearize(lambda x: blursim(x, b), a)[1](d)
+
+
+def compiled_gradient_of_a_gradient(a: Tensor, b: Tensor, d: Tensor) -> Tensor:
+    product = lambda x: torch.sum(grad(blursim)(x, b) * d)  # noqa: E731
+    return torch.compile(grad(product), backend="aot_eager")(a)
+
+
+# https://github.com/pytorch/pytorch/issues/197867 is the first; the third gives 0 for any autograd.Function.
+@pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node:UserWarning")
+@pytest.mark.xfail(strict=False, reason="PyTorch's own faults, named under Limits in the README")
+@pytest.mark.parametrize(
+    "use", [forward_of_forward_of_a_gradient, linearized, compiled_gradient_of_a_gradient], ids=lambda f: f.__name__
+)
+def test_uses_that_pytorch_gets_wrong(use: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+    (a, b), (d, _) = images(7, 8), images(7, 8, seed=1)
+    along = lambda f: lambda x: torch.sum(grad(f)(x) * d)  # noqa: E731
+    first = along(lambda x: blursim(x, b))
+    expected: dict[Callable, Tensor] = {
+        forward_of_forward_of_a_gradient: along(along(first))(a),
+        linearized: first(a),
+        compiled_gradient_of_a_gradient: grad(first)(a),
+    }
+    close(use(a, b, d), expected[use])
+
+
 def test_large_batches_go_through_in_blocks() -> None:
     a, b = images(13, 1, 190, 200, dtype=torch.float32)
     singles = torch.stack([grad(blursim)(x, y) for x, y in zip(a, b, strict=True)])
