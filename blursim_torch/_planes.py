@@ -60,9 +60,9 @@ class _Compiled(torch.autograd.Function):
         return (*_pull(by_values, gradients, ctx.arguments), None, None)
 
 
-# The gradient is computed with the value, which needs most of it. As `torch.func` shows a function's context nothing but
-# inputs and outputs, the gradients are outputs too: after the values, for each of `arguments` (0 for a, 1 for b) as many
-# as there are values, and for 2 the derivative by alpha.
+# The gradient is computed with the value, which needs most of it. As `torch.func` shows a function's context nothing
+# but inputs and outputs, the gradients are outputs too: after the values, for each of `arguments` (0 for a, 1 for b) as
+# many as there are values, and for 2 the derivative by alpha.
 class _Eager(torch.autograd.Function):
     """The rule for autograd and `torch.func`, with forward mode, `vmap` and derivatives of the gradient."""
 
