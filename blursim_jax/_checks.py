@@ -1,5 +1,6 @@
 """What the public functions accept: plain Python over numbers, strings and shapes, the same file in both packages."""
 
+import math
 import numbers
 from typing import Any, Literal, NamedTuple
 
@@ -19,8 +20,15 @@ class Options(NamedTuple):
     sobel_kernel_size: int
     spectrum: str
     normalization: str
-    data_range: float
+    # White is `white` times `unit`, a power of two, by which pixels are divided. By white itself it would be with
+    # rounding, and a compiler that fuses one image's quotient into a difference rounds that of the other alone.
+    unit: float
+    white: float
     channel_axis: int | None
+
+    def grey_level(self) -> float:
+        """One of 255, in units."""
+        return self.white / 255
 
 
 def check_options(
@@ -29,14 +37,16 @@ def check_options(
     """Return the options as plain Python values, or raise `ValueError`."""
     size = _choice("sobel_kernel_size", sobel_kernel_size, (3, 5, 7))
     axis = _choice("channel_axis", channel_axis, (None, -1, -3))
-    # In float32's range of normal numbers: pixels are divided by it.
-    if not is_number(data_range) or not 2**-126 <= data_range < 2**128:  # type: ignore[operator]
+    # In float32's range of normal numbers, and its inverse too: pixels are divided by it.
+    if not is_number(data_range) or not 2**-126 <= data_range < 2**127:  # type: ignore[operator]
         raise ValueError(f"data_range: expected a positive finite number, got {data_range!r}")
+    unit = 2.0 ** (math.frexp(data_range)[1] - 1)  # type: ignore[arg-type]
     return Options(
         sobel_kernel_size=size,
         spectrum=_choice("spectrum", spectrum, ("magnitude", "complex", "log")),
         normalization=_choice("normalization", normalization, ("area", "relative")),
-        data_range=float(data_range),  # type: ignore[arg-type]
+        unit=unit,
+        white=float(data_range) / unit,  # type: ignore[arg-type]
         channel_axis=axis,
     )
 

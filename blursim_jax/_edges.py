@@ -13,7 +13,6 @@ from jax import lax
 
 from blursim_jax._checks import Options
 from blursim_jax._numerics import divide_where, is_spread, norm, per_plane, safe_divide, safe_sqrt
-from blursim_jax._spectrum import GREY_LEVEL
 from blursim_jax._taps import DIFFERENCE, SMOOTHING, sobel_gain
 
 # An edge of at most this many rounding errors has a magnitude, but no direction. In photos of 8 bits the derivatives of
@@ -52,9 +51,9 @@ def scale(edges_b: Edges, options: Options) -> jax.Array:
     """What the distance is multiplied by, (..., H, W) to (...)."""
     area = edges_b.x.shape[-2] * edges_b.x.shape[-1]
     if options.normalization == "relative":
-        floor = area * (sobel_gain(options.sobel_kernel_size) * GREY_LEVEL) ** 2
+        floor = area * (sobel_gain(options.sobel_kernel_size) * options.grey_level()) ** 2
         return 1 / jnp.sqrt(jnp.sum(edges_b.x * edges_b.x + edges_b.y * edges_b.y, axis=(-2, -1)) + floor)
-    return jnp.full(edges_b.x.shape[:-2], 1 / area, edges_b.x.dtype)
+    return jnp.full(edges_b.x.shape[:-2], 1 / (area * options.white), edges_b.x.dtype)
 
 
 def _rounding_error(x: jax.Array, size: int) -> jax.Array:

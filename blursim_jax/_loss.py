@@ -153,13 +153,13 @@ def check_images(
 
 
 def to_planes(images: jax.Array, options: Options, dtype: jax.typing.DTypeLike) -> jax.Array:
-    """Give images the shape (..., C, H, W), one channel if they have none, `dtype`, and white at 1."""
+    """Give images the shape (..., C, H, W), one channel if they have none, `dtype`, in units of `options`."""
     if options.channel_axis is None:
         images = images[..., None, :, :]
     elif options.channel_axis == -1:
         images = jnp.moveaxis(images, -1, -3)
     planes = images.astype(dtype)
-    return planes if options.data_range == 1 else planes / options.data_range
+    return planes if options.unit == 1 else planes / options.unit
 
 
 def compute_dtype(*images: jax.Array) -> np.dtype:

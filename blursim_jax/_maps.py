@@ -84,7 +84,7 @@ def _maps(predictions: jax.Array, targets: jax.Array, options: Options) -> BlurS
     area = a.shape[-2] * a.shape[-1]
     spectrum = jnp.fft.fft2(a - b)
     if options.spectrum != "complex":
-        spectrum, _ = spectrum_difference(jnp.fft.fft2(a), spectrum, options.spectrum, area)
+        spectrum, _ = spectrum_difference(jnp.fft.fft2(a), spectrum, options, area)
     edges, _, edges_b = edge_difference(a, b, options.sobel_kernel_size)
     maps = BlurSimMaps(
         spectrum=jnp.fft.fftshift(jnp.abs(spectrum), axes=(-2, -1)) * per_plane(inverse_contrast(b, options)),

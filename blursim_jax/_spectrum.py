@@ -16,7 +16,6 @@ from blursim_jax._checks import Options
 from blursim_jax._numerics import divide_where, norm, per_plane, safe_divide, safe_sqrt
 from blursim_jax._taps import optimal_dft_size
 
-GREY_LEVEL = 1 / 255
 # A bin at most this many rounding errors above zero holds round-off alone: it has a magnitude, but no phase.
 DEAD_ZONE = 64
 # Nearer to 1, photos gain little.
@@ -25,18 +24,18 @@ HIGH_PASS = 0.9
 
 def general(a: jax.Array, b: jax.Array, options: Options) -> jax.Array:
     """General of every plane pair, (..., H, W) to (...)."""
-    return _distance(a, b, options.spectrum) * scale(b, options)
+    return _distance(a, b, options) * scale(b, options)
 
 
 def general_gradient(a: jax.Array, b: jax.Array, options: Options, argument: int) -> tuple[jax.Array, jax.Array]:
     """General with its gradient by `a` (argument 0) or by `b` (argument 1)."""
     # By `b`, the roles are exchanged, not the sign: b's phases out of a's transform would carry a's rounding errors.
-    distance, gradient = _distance_gradient(*((a, b) if argument == 0 else (b, a)), options.spectrum)
+    distance, gradient = _distance_gradient(*((a, b) if argument == 0 else (b, a)), options)
     factor = scale(b, options)
     value, gradient = distance * factor, gradient * per_plane(factor)
     if argument == 1 and options.normalization == "relative" and options.spectrum != "log":
         centred = b - jnp.mean(b, axis=(-2, -1), keepdims=True)
-        gradient -= centred * per_plane(value / (b.shape[-2] * b.shape[-1] * _variance(b)))
+        gradient -= centred * per_plane(value / (b.shape[-2] * b.shape[-1] * _variance(b, options)))
     return value, gradient
 
 
@@ -52,14 +51,16 @@ def scale(b: jax.Array, options: Options) -> jax.Array:
 
 
 def inverse_contrast(b: jax.Array, options: Options) -> jax.Array:
-    """The part of the scale that depends on pixels, (..., H, W) to (...): 1 unless relative."""
-    if options.normalization == "area" or options.spectrum == "log":
+    """The part of the scale that is not of the area, (..., H, W) to (...)."""
+    if options.spectrum == "log":
         return jnp.ones(b.shape[:-2], b.dtype)
-    return 1 / jnp.sqrt(_variance(b))
+    if options.normalization == "area":
+        return jnp.full(b.shape[:-2], 1 / options.white, b.dtype)
+    return 1 / jnp.sqrt(_variance(b, options))
 
 
 def spectrum_difference(
-    transform: jax.Array, difference: jax.Array, spectrum: str, area: int
+    transform: jax.Array, difference: jax.Array, options: Options, area: int
 ) -> tuple[jax.Array, jax.Array]:
     """The difference e of two spectra and the first one's magnitude, from the transforms of `a` and of a - b.
 
@@ -71,33 +72,33 @@ def spectrum_difference(
     # |A| - |B| = (|A|^2 - |B|^2) / (|A| + |B|) = Re((A - B) conj(A + B)) / (|A| + |B|)
     total = transform + other
     e = safe_divide(difference.real * total.real + difference.imag * total.imag, magnitude + other_magnitude)
-    if spectrum == "log":
+    if options.spectrum == "log":
         smaller = jnp.minimum(magnitude, other_magnitude)
         # Not sign and abs: their derivatives at 0 are 0, and second order would miss the bins that agree.
         sign = jnp.where(e < 0, -jnp.ones_like(e), jnp.ones_like(e))
-        e = sign * jnp.log1p(sign * e / (smaller + _log_offset(area)))
+        e = sign * jnp.log1p(sign * e / (smaller + _log_offset(area, options)))
     return e, magnitude
 
 
-def _distance(a: jax.Array, b: jax.Array, spectrum: str) -> jax.Array:
-    if spectrum == "complex":
+def _distance(a: jax.Array, b: jax.Array, options: Options) -> jax.Array:
+    if options.spectrum == "complex":
         return norm(a - b)
     height, width = a.shape[-2:]
-    e, _ = spectrum_difference(_transform(a), _transform(a - b), spectrum, height * width)
+    e, _ = spectrum_difference(_transform(a), _transform(a - b), options, height * width)
     return _half_norm(e, width)
 
 
-def _distance_gradient(a: jax.Array, b: jax.Array, spectrum: str) -> tuple[jax.Array, jax.Array]:
+def _distance_gradient(a: jax.Array, b: jax.Array, options: Options) -> tuple[jax.Array, jax.Array]:
     """The distance and its gradient by `a`: for e = f(|A|) - f(|B|) it is N ifft2(e f'(|A|) A / |A|) / norm(e)."""
-    if spectrum == "complex":
+    if options.spectrum == "complex":
         distance = norm(a - b)
         return distance, safe_divide(a - b, per_plane(distance))
     height, width = a.shape[-2:]
     area = height * width
     transform, has_phase = _transform_with_phase(a)
-    e, magnitude = spectrum_difference(transform, jnp.fft.rfft2(a - b), spectrum, area)
+    e, magnitude = spectrum_difference(transform, jnp.fft.rfft2(a - b), options, area)
     distance = _half_norm(e, width)
-    slope = magnitude if spectrum == "magnitude" else magnitude * (magnitude + _log_offset(area))
+    slope = magnitude if options.spectrum == "magnitude" else magnitude * (magnitude + _log_offset(area, options))
     weight = divide_where(has_phase, e, slope)
     # Scaled here and not after the transform: it is one factor less for every pixel.
     weight *= per_plane(safe_divide(jnp.full_like(distance, area), distance))
@@ -169,11 +170,11 @@ def _per_column(values: np.ndarray, spectrum: jax.Array) -> jax.Array:
     return jnp.asarray(values.reshape((1,) * (spectrum.ndim - 1) + (-1,)), spectrum.dtype)
 
 
-def _log_offset(area: int) -> float:
+def _log_offset(area: int, options: Options) -> float:
     """One grey level, in every pixel at random, has about this magnitude in every bin."""
-    return math.sqrt(area) * GREY_LEVEL
+    return math.sqrt(area) * options.grey_level()
 
 
-def _variance(b: jax.Array) -> jax.Array:
+def _variance(b: jax.Array, options: Options) -> jax.Array:
     """The variance of every plane, plus that of one grey level so that a flat one is not divided by 0."""
-    return jnp.var(b, axis=(-2, -1)) + GREY_LEVEL**2
+    return jnp.var(b, axis=(-2, -1)) + options.grey_level() ** 2

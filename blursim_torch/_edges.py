@@ -4,7 +4,6 @@ Every function takes planes (..., H, W) of one floating dtype and works on each 
 is a distance, symmetric in the two planes, times a scale that depends on the second alone.
 """
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -12,7 +11,6 @@ from torch import Tensor
 
 from blursim_torch._checks import Options
 from blursim_torch._numerics import divide_above, least_magnitude, magnitude, norm, per_plane, safe_divide
-from blursim_torch._spectrum import GREY_LEVEL
 from blursim_torch._taps import sobel_gain
 
 # An edge of at most this many rounding errors has a magnitude, but no direction. In photos of 8 bits the derivatives of
@@ -21,11 +19,11 @@ DEAD_ZONE = 1
 
 
 class Edges(NamedTuple):
-    """The derivatives of planes along both diagonals, and the length of these two, each (..., H, W)."""
+    """Horizontal and vertical derivative of planes, and their gradient magnitude, each (..., H, W)."""
 
-    u: Tensor
-    v: Tensor
-    length: Tensor
+    x: Tensor
+    y: Tensor
+    magnitude: Tensor
 
 
 def specific(a: Tensor, b: Tensor, options: Options) -> Tensor:
@@ -41,79 +39,80 @@ def specific_gradient(a: Tensor, b: Tensor, options: Options, argument: int) -> 
     distance, factor = norm(e), scale(others if argument == 0 else edges, options)
     value = distance * factor
     least = _rounding_error(a if argument == 0 else b, size)
-    weight = divide_above(least, e, edges.length).mul_(per_plane(safe_divide(factor, distance)))
+    weight = divide_above(least, e, edges.magnitude).mul_(per_plane(safe_divide(factor, distance)))
     if argument == 1 and options.normalization == "relative":
         weight = weight - per_plane(value * factor * factor)
-    u, v = weight * edges.u, weight * edges.v
+    x, y = weight * edges.x, weight * edges.y
     # Memory that is let go before more is taken is still in cache, and stays with the process.
     del e, edges, others, weight
-    return value, diagonals_transpose(u, v, size)
+    return value, sobel_transpose(x, y, size)
 
 
 def scale(edges_b: Edges, options: Options) -> Tensor:
     """What the distance is multiplied by, (..., H, W) to (...)."""
-    area = edges_b.u.shape[-2] * edges_b.u.shape[-1]
+    area = edges_b.x.shape[-2] * edges_b.x.shape[-1]
     if options.normalization == "relative":
-        floor = area * (sobel_gain(options.sobel_kernel_size) * GREY_LEVEL) ** 2
-        return 1 / torch.sqrt(torch.sum(edges_b.length * edges_b.length, dim=(-2, -1)) + floor / 2)
-    return edges_b.u.new_full(edges_b.u.shape[:-2], 2**0.5) / area
+        floor = area * (sobel_gain(options.sobel_kernel_size) * options.grey_level()) ** 2
+        return 1 / torch.sqrt(torch.sum(edges_b.magnitude * edges_b.magnitude, dim=(-2, -1)) + floor)
+    return edges_b.x.new_full(edges_b.x.shape[:-2], 1 / options.white) / area
 
 
 def _rounding_error(x: Tensor, size: int) -> Tensor:
-    """Up to what length the edges of a plane can be rounding errors, (..., H, W) to (..., 1, 1)."""
+    """Up to what magnitude the edges of a plane can be rounding errors, (..., H, W) to (..., 1, 1)."""
     x = x.detach()
     largest = torch.maximum(torch.amax(x, dim=(-2, -1), keepdim=True), -torch.amin(x, dim=(-2, -1), keepdim=True))
-    least = DEAD_ZONE / 2**0.5 * torch.finfo(x.dtype).eps * sobel_gain(size) * largest
+    least = DEAD_ZONE * torch.finfo(x.dtype).eps * sobel_gain(size) * largest
     return torch.clamp(least, min=least_magnitude(x.dtype))
 
 
 def edge_difference(a: Tensor, b: Tensor, size: int) -> tuple[Tensor, Edges, Edges]:
-    """The difference of the lengths of both planes' edges, and these, from the edges of `a` and of a - b."""
-    au, av = diagonals(a, size)
-    du, dv = diagonals(a - b, size)
-    bu, bv = au - du, av - dv
-    edges_a, edges_b = Edges(au, av, magnitude(au, av)), Edges(bu, bv, magnitude(bu, bv))
-    # As for the spectra: |a|^2 - |b|^2 from the difference, over |a| + |b|.
-    e = torch.addcmul(du.mul_(au + bu), dv, av + bv).div_(edges_a.length + edges_b.length)
+    """The difference e = E(a) - E(b) and the edges of both planes, from those of `a` and of a - b."""
+    ax, ay = sobel(a, size)
+    dx, dy = sobel(a - b, size)
+    bx, by = ax - dx, ay - dy
+    edges_a, edges_b = Edges(ax, ay, magnitude(ax, ay)), Edges(bx, by, magnitude(bx, by))
+    # As for the spectra: E(a)^2 - E(b)^2 from the difference, over E(a) + E(b).
+    e = torch.addcmul(dx.mul_(ax + bx), dy, ay + by).div_(edges_a.magnitude + edges_b.magnitude)
     return e, edges_a, edges_b
 
 
-def diagonals(x: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """The derivatives along both diagonals, u and v, of which Sobel's are u + v and u - v.
+def sobel(x: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Horizontal and vertical Sobel derivative with raw integer taps and reflect-101 border.
 
-    A Sobel kernel is a smoothing, of which half a pixel remains between both axes' pixels, and then differences of the
-    four neighbours. Taken crosswise, these are two passes instead of four, and their length is that of Sobel's
-    derivatives over sqrt(2).
+    A kernel of size 5 or 7 is that of size 3 after smoothing both ways by (1, 2, 1) once or twice.
     """
     x = _reflect(x, size // 2)
     # Differences first, which are exact where planes are smooth: sums would bring in rounding errors.
-    u, v = _corner(x, 1, 1) - _corner(x, 0, 0), _corner(x, 0, 1) - _corner(x, 1, 0)
-    return _smooth(_smooth(u, -2, size), -1, size), _smooth(_smooth(v, -2, size), -1, size)
+    horizontal = _smooth(_difference(x, -1), -2)
+    vertical = _smooth(_difference(x, -2), -1)
+    return _blur(horizontal, size), _blur(vertical, size)
 
 
-def diagonals_transpose(u: Tensor, v: Tensor, size: int) -> Tensor:
-    """The transpose of `diagonals`."""
+def sobel_transpose(x: Tensor, y: Tensor, size: int) -> Tensor:
+    """The transpose of `sobel`, as sums over pixels that read, never scatter."""
     pad = size // 2
-    u, v = (torch.nn.functional.pad(x, (2 * pad,) * 4) for x in (u, v))
-    x = (_corner(u, 0, 0) - _corner(u, 1, 1)).add_(_corner(v, 1, 0)).sub_(_corner(v, 0, 1))
-    del u, v
-    x = _smooth(_smooth(x, -2, size), -1, size)
-    return _fold(_fold(x, -2, pad), -1, pad)
+    # Beyond the borders, where no derivative was taken, are zeros; a difference turned round is its negative.
+    x, y = (torch.nn.functional.pad(z, (2 * pad,) * 4) for z in (x, y))
+    result = _blur(_smooth(_difference(x, -1), -2).neg_().sub_(_smooth(_difference(y, -2), -1)), size)
+    return _fold(_fold(result, -2, pad), -1, pad)
 
 
-def _corner(x: Tensor, row: int, column: int) -> Tensor:
-    """Planes from that row and column on, one less in height and width."""
-    return x.narrow(-2, row, x.shape[-2] - 1).narrow(-1, column, x.shape[-1] - 1)
+def _blur(x: Tensor, size: int) -> Tensor:
+    for _ in range(size // 2 - 1):
+        x = _smooth(_smooth(x, -1), -2)
+    return x
 
 
-def _smooth(x: Tensor, dim: int, size: int) -> Tensor:
-    """(1, 1) along `dim`, `size` - 2 times at once: binomial weights. It takes off as many pixels."""
-    last = size - 2
-    length = x.shape[dim] - last
-    result = x.narrow(dim, 0, length) + x.narrow(dim, last, length)
-    for i in range(1, size // 2):
-        result.add_(x.narrow(dim, i, length) + x.narrow(dim, last - i, length), alpha=math.comb(last, i))
-    return result
+def _smooth(x: Tensor, dim: int) -> Tensor:
+    """(1, 2, 1) along `dim`, which takes a pixel off both ends."""
+    size = x.shape[dim] - 2
+    return torch.add(x.narrow(dim, 0, size), x.narrow(dim, 2, size)).add_(x.narrow(dim, 1, size), alpha=2)
+
+
+def _difference(x: Tensor, dim: int) -> Tensor:
+    """(-1, 0, 1) along `dim`, which takes a pixel off both ends."""
+    size = x.shape[dim] - 2
+    return x.narrow(dim, 2, size) - x.narrow(dim, 0, size)
 
 
 def _reflect(x: Tensor, pad: int) -> Tensor:

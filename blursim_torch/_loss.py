@@ -155,13 +155,13 @@ def check_images(predictions: Tensor, targets: Tensor, options: Options) -> tupl
 
 
 def to_planes(images: Tensor, options: Options, dtype: torch.dtype) -> Tensor:
-    """Give images the shape (..., C, H, W), one channel if they have none, `dtype`, and white at 1."""
+    """Give images the shape (..., C, H, W), one channel if they have none, `dtype`, in units of `options`."""
     if options.channel_axis is None:
         images = images.unsqueeze(-3)
     elif options.channel_axis == -1:
         images = images.movedim(-1, -3)
     planes = images.to(dtype)
-    return planes if options.data_range == 1 else planes / options.data_range
+    return planes if options.unit == 1 else planes / options.unit
 
 
 def compute_dtype(*images: Tensor) -> torch.dtype:

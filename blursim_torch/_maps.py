@@ -81,7 +81,7 @@ def blursim_maps(
     area = a.shape[-2] * a.shape[-1]
     difference = torch.fft.fft2(a - b)
     if options.spectrum != "complex":
-        difference, _ = spectrum_difference(torch.fft.fft2(a), difference, options.spectrum, area)
+        difference, _ = spectrum_difference(torch.fft.fft2(a), difference, options, area)
     edges, _, edges_b = edge_difference(a, b, options.sobel_kernel_size)
     maps = (
         torch.fft.fftshift(torch.abs(difference), dim=(-2, -1)) * per_plane(inverse_contrast(b, options)),

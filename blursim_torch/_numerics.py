@@ -23,10 +23,10 @@ def divide_above(least: Tensor, x: Tensor, y: Tensor) -> Tensor:
 def magnitude(x: Tensor, y: Tensor) -> Tensor:
     """The length of vectors, no shorter than `least_magnitude`."""
     # Not hypot, whose gradient at 0 is NaN.
-    return square_root(torch.addcmul(x * x, y, y))
+    return square_root_(torch.addcmul(x * x, y, y))
 
 
-def square_root(x: Tensor) -> Tensor:
+def square_root_(x: Tensor) -> Tensor:
     """The square root, in place, no smaller than `least_magnitude`, so that it divides and has gradient 0 at 0."""
     tiny = torch.finfo(x.dtype).tiny
     return torch.threshold_(x, tiny, tiny).sqrt_()

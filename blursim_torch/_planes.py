@@ -15,8 +15,8 @@ from blursim_torch._spectrum import general, general_gradient
 # On a CPU the planes go through in blocks of at most this many pixels, 2 MiB of float32: fewer, and the calls cost more
 # than the work; more, and it leaves the cache.
 BLOCK_PIXELS = 2**19
-# The memory that a block's temporaries take. What is beyond twice the largest piece ever let go, glibc returns to the
-# system, to be had again by page faults: without one such piece small batches take up to twice the time.
+# Above a limit, glibc returns freed memory to the system, to be had again by page faults: for small batches these were
+# half the time. The limit is twice the largest piece ever freed, of those up to 32 MiB: one large enough for a block.
 RESERVE_BYTES = 30 * 2**20
 
 Tensors = tuple[Tensor, ...]
@@ -213,7 +213,7 @@ def _in_blocks(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options, arg
     a, b = a.contiguous(), b.contiguous()
     if torch.compiler.is_compiling() or a.device.type != "cpu":
         return _values_and_gradients(a, b, alpha, options, arguments)
-    torch.empty(RESERVE_BYTES, dtype=torch.uint8)
+    torch.UntypedStorage(RESERVE_BYTES)
     block = max(1, BLOCK_PIXELS // (height * width))
     if a.numel() <= block * height * width:
         return _values_and_gradients(a, b, alpha, options, arguments)

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from blursim_torch._checks import Options
-from blursim_torch._numerics import divide_above, least_magnitude, norm, per_plane, safe_divide, safe_sqrt, square_root
+from blursim_torch._numerics import divide_above, least_magnitude, norm, per_plane, safe_divide, safe_sqrt, square_root_
 from blursim_torch._taps import optimal_dft_size
 
-GREY_LEVEL = 1 / 255
 # A bin at most this many rounding errors above zero holds round-off alone: it has a magnitude, but no phase.
 DEAD_ZONE = 64
 # Nearer to 1, photos gain little.
@@ -27,18 +26,18 @@ OPTIMAL_DFT_SIZES = sorted(
 
 def general(a: Tensor, b: Tensor, options: Options) -> Tensor:
     """General of every plane pair, (..., H, W) to (...)."""
-    return _distance(a, b, options.spectrum) * scale(b, options)
+    return _distance(a, b, options) * scale(b, options)
 
 
 def general_gradient(a: Tensor, b: Tensor, options: Options, argument: int) -> tuple[Tensor, Tensor]:
     """General with its gradient by `a` (argument 0) or by `b` (argument 1)."""
     # By `b`, the roles are exchanged, not the sign: b's phases out of a's transform would carry a's rounding errors.
-    distance, gradient = _distance_gradient(*((a, b) if argument == 0 else (b, a)), options.spectrum)
+    distance, gradient = _distance_gradient(*((a, b) if argument == 0 else (b, a)), options)
     factor = scale(b, options)
     value, gradient = distance * factor, gradient * per_plane(factor)
     if argument == 1 and options.normalization == "relative" and options.spectrum != "log":
         centred = b - torch.mean(b, dim=(-2, -1), keepdim=True)
-        gradient = gradient - centred * per_plane(value / (b.shape[-2] * b.shape[-1] * _variance(b)))
+        gradient = gradient - centred * per_plane(value / (b.shape[-2] * b.shape[-1] * _variance(b, options)))
     return value, gradient
 
 
@@ -55,13 +54,15 @@ def scale(b: Tensor, options: Options) -> Tensor:
 
 
 def inverse_contrast(b: Tensor, options: Options) -> Tensor:
-    """The part of the scale that depends on pixels, (..., H, W) to (...): 1 unless relative."""
-    if options.normalization == "area" or options.spectrum == "log":
+    """The part of the scale that is not of the area, (..., H, W) to (...)."""
+    if options.spectrum == "log":
         return b.new_ones(b.shape[:-2])
-    return 1 / torch.sqrt(_variance(b))
+    if options.normalization == "area":
+        return b.new_full(b.shape[:-2], 1 / options.white)
+    return 1 / torch.sqrt(_variance(b, options))
 
 
-def spectrum_difference(transform: Tensor, difference: Tensor, spectrum: str, area: int) -> tuple[Tensor, Tensor]:
+def spectrum_difference(transform: Tensor, difference: Tensor, options: Options, area: int) -> tuple[Tensor, Tensor]:
     """The difference e of two spectra and the first one's magnitude, from the transforms of `a` and of a - b.
 
     The other transform is the first less the difference: of two magnitudes that are nearly equal, subtracting would
@@ -71,39 +72,39 @@ def spectrum_difference(transform: Tensor, difference: Tensor, spectrum: str, ar
     length, other_length = _magnitude(transform), _magnitude(other)
     # |A| - |B| = (|A|^2 - |B|^2) / (|A| + |B|) = Re((A - B) conj(A + B)) / (|A| + |B|)
     e = _dot(difference, transform + other).div_(length + other_length)
-    if spectrum == "log":
+    if options.spectrum == "log":
         smaller = torch.minimum(length, other_length)
         # Not sign and abs: their derivatives at 0 are 0, and second order would miss the bins that agree.
         sign = torch.where(e < 0, -torch.ones_like(e), torch.ones_like(e))
-        e = sign * torch.log1p(sign * e / (smaller + _log_offset(area)))
+        e = sign * torch.log1p(sign * e / (smaller + _log_offset(area, options)))
     return e, length
 
 
-def _distance(a: Tensor, b: Tensor, spectrum: str) -> Tensor:
-    if spectrum == "complex":
+def _distance(a: Tensor, b: Tensor, options: Options) -> Tensor:
+    if options.spectrum == "complex":
         return norm(a - b)
     height, width = a.shape[-2:]
-    e, _ = spectrum_difference(_transform(a), _transform(a - b), spectrum, height * width)
+    e, _ = spectrum_difference(_transform(a), _transform(a - b), options, height * width)
     return _half_norm(e, width)
 
 
-def _distance_gradient(a: Tensor, b: Tensor, spectrum: str) -> tuple[Tensor, Tensor]:
+def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, Tensor]:
     """The distance and its gradient by `a`: for e = f(|A|) - f(|B|) it is N ifft2(e f'(|A|) A / |A|) / norm(e)."""
-    if spectrum == "complex":
+    if options.spectrum == "complex":
         distance = norm(a - b)
         return distance, safe_divide(a - b, per_plane(distance))
     height, width = a.shape[-2:]
     area = height * width
     transform, least = _transform_with_phase(a)
-    e, length = spectrum_difference(transform, torch.fft.rfft2(a - b), spectrum, area)
+    e, length = spectrum_difference(transform, torch.fft.rfft2(a - b), options, area)
     distance = _half_norm(e, width)
     # Scaled here and not after the transform: it is one factor less for every pixel.
     weight = divide_above(least, e, length).mul_(per_plane(safe_divide(torch.full_like(distance, area), distance)))
-    if spectrum == "log":
-        weight = weight / (length + _log_offset(area))
+    if options.spectrum == "log":
+        weight = weight / (length + _log_offset(area, options))
     # PyTorch multiplies complex by complex several times faster than complex by real. And one inverse real transform:
     # the automatic transpose of rfft2 is a full complex one.
-    product = transform * (weight.to(transform.dtype))
+    product = transform * weight.to(transform.dtype)
     del transform, e, length, weight
     return distance, torch.fft.irfft2(product, s=(height, width))
 
@@ -144,7 +145,7 @@ def _transform_with_phase(a: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _magnitude(z: Tensor) -> Tensor:
-    return square_root(_dot(z, z))
+    return square_root_(_dot(z, z))
 
 
 def _dot(z: Tensor, w: Tensor) -> Tensor:
@@ -162,14 +163,14 @@ def _half_norm(e: Tensor, width: int) -> Tensor:
     return safe_sqrt(2 * torch.sum(squares, dim=-1) - once)
 
 
-def _log_offset(area: int) -> float:
+def _log_offset(area: int, options: Options) -> float:
     """One grey level, in every pixel at random, has about this magnitude in every bin."""
-    return area**0.5 * GREY_LEVEL
+    return area**0.5 * options.grey_level()
 
 
-def _variance(b: Tensor) -> Tensor:
+def _variance(b: Tensor, options: Options) -> Tensor:
     """The variance of every plane, plus that of one grey level so that a flat one is not divided by 0."""
-    return torch.var(b, dim=(-2, -1), correction=0) + GREY_LEVEL**2
+    return torch.var(b, dim=(-2, -1), correction=0) + options.grey_level() ** 2
 
 
 def _padded_area(b: Tensor) -> int | Tensor:

@@ -88,7 +88,7 @@ def test_plain_files_are_the_same(file: str) -> None:
     content = sources("jax")[file]
     assert content == sources("torch")[file]
     imports = set(re.findall(r"^(?:import|from) (\w+)", content, re.MULTILINE))
-    assert imports <= {"numbers", "typing"}
+    assert imports <= {"math", "numbers", "typing"}
 
 
 def test_formulas_stand_in_both_docstrings_alike() -> None:
