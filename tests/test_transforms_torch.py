@@ -107,6 +107,9 @@ def test_func(case: tuple[str, str, int]) -> None:
     close(vmap(loss)(a, b), values)
     close(vmap(loss, (0, None))(a, b[0]), torch.stack([loss(x, b[0]) for x in a]))
     close(vmap(loss, -1)(a.movedim(0, -1), b.movedim(0, -1)), values)
+    # With channels, nothing before the rule of vmap has moved the axis to the front.
+    channels = lambda a, b: blursim(a, b, channel_axis=-3, **options)  # noqa: E731
+    close(vmap(channels, -1)(*(x[:, None].movedim(0, -1) for x in (a, b))), values)
     close(
         jvp(lambda x: vmap(loss, (None, 0))(x, b).sum(), (a[0],), (d[0],))[1],
         sum(torch.sum(grad(loss)(a[0], y) * d[0]) for y in b),
@@ -149,6 +152,16 @@ def test_second_and_third_order(case: tuple[str, str, int]) -> None:
 
     third = torch.sum(grad(lambda a: torch.sum(grad(lambda a: torch.sum(grad(loss)(a) * d))(a) * d))(a) * d)
     close(third, (second(a + step * d) - second(a - step * d)) / (2 * step), rtol=1e-4, atol=1e-6)
+
+
+def test_second_order_where_bins_agree() -> None:
+    """Equal means: one bin of both spectra is exactly the same, and its second derivative is not 0 for that."""
+    a, b, d = (torch.tensor(x) for x in np.random.default_rng(0).integers(1, 100, (3, 8, 8)) / 64)
+    a[0, 0] += b.sum() - a.sum()
+    assert a.sum() == b.sum()
+    gradient = grad(lambda a: blursim(a, b, spectrum="log", alpha=0.0))
+    change = (gradient(a + 1e-6 * d) - gradient(a - 1e-6 * d)) / 2e-6
+    close(jvp(gradient, (a,), (d,))[1], change, rtol=1e-5, atol=1e-8)
 
 
 def test_transforms_by_different_arguments() -> None:
@@ -215,8 +228,12 @@ def test_degenerate_images_have_finite_second_derivatives() -> None:
     for a, b in itertools.product((black, flat, photo), repeat=2):
         for case in OPTIONS:
             options: Any = options_of(case)
-            product = jvp(grad(lambda a, b=b, o=options: blursim(a, b, **o)), (a,), (photo,))[1]
-            assert torch.isfinite(product).all()
+            gradients = grad(lambda a, b, o=options: blursim(a, b, **o), (0, 1))
+            products = [
+                *jvp(gradients, (a, b), (photo, photo))[1],
+                *grad(lambda a, b, g=gradients: torch.sum(sum(g(a, b)) * photo), (0, 1))(a, b),
+            ]
+            assert torch.isfinite(torch.stack(products)).all()
 
 
 # Numbers do not depend on how a tensor lies in memory, on its dtype, on autocast.
