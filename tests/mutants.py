@@ -1,0 +1,602 @@
+"""Wrong versions of the packages, each of which the tests must notice: `python tests/mutants.py [NAME ...]`.
+
+A mutant is one replacement in one file, and the one test that is to fail for it, so that it takes seconds. Each runs in
+a copy of the tree, after all these tests have passed on an unchanged copy. Prints a Markdown table; exits with 1 if a
+mutant survived.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+# What the tests below need.
+TREE = ("pyproject.toml", "blursim_jax", "blursim_torch", "tests")
+# Against the reference: noise, flat and black images of 8 x 9; one pixel moved by one rounding error in 64 x 60, with
+# gradients; images of little contrast. Against the other package: both gradients under "relative".
+FLAT = "test_values.py::test_flat_and_black_images_are_finite[{}-magnitude]"
+FLAT_LOG = FLAT.replace("magnitude", "log")
+ONE_ULP = "test_gradients.py::test_one_pixel_one_ulp_away[{}-('magnitude', 'area', 5)]"
+LOW_CONTRAST = "test_gradients.py::test_low_contrast_and_strong_blur[{}-magnitude-(96, 100)]"
+PARITY = "test_parity.py::test_float64[('magnitude', 'relative', 5)]"
+# By themselves: a batch and its images, maps, transforms.
+BATCH = "test_values.py::test_a_batch_is_its_images[{}]"
+CHANNELS = "test_values.py::test_channels_are_averaged[{}]"
+SHORT = "test_values.py::test_short_dtypes_are_computed_in_float32[{}-float16]"
+MAPS = "test_values.py::test_maps_show_where[{}]"
+SECOND_JAX = "test_transforms_jax.py::test_first_and_second_order_forward_and_reverse[('magnitude', 'area', 5)]"
+FUNC_TORCH = "test_transforms_torch.py::test_func[('magnitude', 'area', 5)]"
+
+Change = tuple[str, str]
+
+
+class Mutant(NamedTuple):
+    """`old` becomes `new` in a file of a package, and `test` has to fail."""
+
+    name: str
+    package: str
+    broken: str
+    path: str
+    old: str
+    new: str
+    test: str
+
+
+def idea(
+    name: str,
+    broken: str,
+    test: str,
+    file: str,
+    *,
+    both: Change | None = None,
+    jax: Change | None = None,
+    torch: Change | None = None,
+) -> Iterator[Mutant]:
+    """The mutants of one idea: the same change in both packages, or a change in each."""
+    for framework, change in (("jax", both or jax), ("torch", both or torch)):
+        if change:
+            package = f"blursim_{framework}"
+            yield Mutant(
+                f"{framework}-{name}", package, broken, f"{package}/{file}", *change, f"tests/{test.format(framework)}"
+            )
+
+
+MUTANTS = [
+    # General.
+    *idea(
+        "no-nyquist-weight",
+        "the Nyquist column counts twice",
+        ONE_ULP,
+        "_spectrum.py",
+        jax=("weights[-1] = 1", "weights[-1] = 2"),
+        torch=(" + (1 - width % 2) * squares[..., -1]", ""),
+    ),
+    *idea(
+        "dc-twice",
+        "the column of frequency 0 counts twice",
+        ONE_ULP,
+        "_spectrum.py",
+        jax=("weights[0] = 1", "weights[0] = 2"),
+        torch=("once = squares[..., 0] + ", "once = "),
+    ),
+    *idea(
+        "height-for-width",
+        "the half spectrum is weighed by whether the height is even",
+        FLAT,
+        "_spectrum.py",
+        both=("return _half_norm(e, width)", "return _half_norm(e, height)"),
+    ),
+    *idea(
+        "height-for-width-in-gradient",
+        "the phases given back are those of the other side",
+        LOW_CONTRAST,
+        "_spectrum.py",
+        jax=("np.arange(width // 2 + 1) / width", "np.arange(width // 2 + 1) / height"),
+        torch=("(2 * math.pi / width)", "(2 * math.pi / height)"),
+    ),
+    *idea(
+        "no-area-in-general",
+        "General is not divided by N",
+        FLAT,
+        "_spectrum.py",
+        both=("inverse_contrast(b, options) / (height * width)", "inverse_contrast(b, options)"),
+    ),
+    *idea(
+        "naive-spectra",
+        "magnitudes are subtracted, not had from the difference",
+        ONE_ULP,
+        "_spectrum.py",
+        jax=(
+            "e = safe_divide(difference.real * total.real + difference.imag * total.imag, magnitude + other_magnitude)",
+            "e = magnitude - other_magnitude",
+        ),
+        torch=("e = _dot(difference, transform + other).div_(length + other_length)", "e = length - other_length"),
+    ),
+    *idea(
+        "difference-of-transforms",
+        "images are subtracted after the transform",
+        ONE_ULP,
+        "_spectrum.py",
+        both=("_transform(a - b), options, height", "_transform(a) - _transform(b), options, height"),
+    ),
+    *idea(
+        "no-imaginary-part",
+        "the inner product leaves the imaginary part out",
+        FLAT,
+        "_spectrum.py",
+        jax=(" + difference.imag * total.imag", ""),
+        torch=("products[..., 0] + products[..., 1]", "products[..., 0]"),
+    ),
+    *idea(
+        "no-conjugate",
+        "the inner product conjugates twice",
+        FLAT,
+        "_spectrum.py",
+        jax=(" + difference.imag * total.imag", " - difference.imag * total.imag"),
+        torch=("_dot(difference, transform + other)", "_dot(difference, (transform + other).conj_physical())"),
+    ),
+    *idea(
+        "no-dead-zone-in-spectra",
+        "bins that are rounding errors have a phase",
+        "test_gradients.py::test_a_flat_image_moves_as_a_whole[{}-(59, 59)]",
+        "_spectrum.py",
+        both=("DEAD_ZONE = 64", "DEAD_ZONE = 0"),
+    ),
+    *idea(
+        "mean-given-back-whole",
+        "frequency 0 is given back what was not taken from it",
+        "test_gradients.py::test_means_of_opposite_signs[{}]",
+        "_spectrum.py",
+        jax=("mean * (height * width) * (1 - share)", "mean * (height * width)"),
+        torch=("mean * (height * width * (1 - share))", "mean * (height * width)"),
+    ),
+    *idea(
+        "wrong-log-offset",
+        "c is one grey level, without sqrt(N)",
+        FLAT_LOG,
+        "_spectrum.py",
+        jax=("return math.sqrt(area) * options.grey_level()", "return options.grey_level()"),
+        torch=("return area**0.5 * options.grey_level()", "return options.grey_level()"),
+    ),
+    *idea(
+        "contrast-in-log",
+        '"log" is divided by the contrast under "relative"',
+        FLAT_LOG,
+        "_spectrum.py",
+        both=('    if options.spectrum == "log":\n        return', "    if False:\n        return"),
+    ),
+    *idea(
+        "sign-and-abs",
+        "the second derivative misses bins that agree",
+        "test_transforms_{}.py::test_second_order_where_bins_agree",
+        "_spectrum.py",
+        jax=(
+            "sign * jnp.log1p(sign * e / (smaller + _log_offset(area, options)))",
+            "jnp.sign(e) * jnp.log1p(jnp.abs(e) / (smaller + _log_offset(area, options)))",
+        ),
+        torch=(
+            "sign * torch.log1p(sign * e / (smaller + _log_offset(area, options)))",
+            "torch.sign(e) * torch.log1p(torch.abs(e) / (smaller + _log_offset(area, options)))",
+        ),
+    ),
+    *idea(
+        "no-grey-level",
+        "the variance of a flat target is 0",
+        FLAT,
+        "_spectrum.py",
+        jax=("axis=(-2, -1)) + options.grey_level() ** 2", "axis=(-2, -1))"),
+        torch=("correction=0) + options.grey_level() ** 2", "correction=0)"),
+    ),
+    *idea(
+        "contrast-of-prediction",
+        "General is divided by the prediction's contrast",
+        FLAT,
+        "_spectrum.py",
+        both=("_distance(a, b, options) * scale(b, options)", "_distance(a, b, options) * scale(a, options)"),
+    ),
+    *idea(
+        "no-optimal-size",
+        "the area is not the one that OpenCV pads to",
+        "test_values.py::test_complex_is_what_was_released[{}-0]",
+        "_spectrum.py",
+        jax=("height, width = optimal_dft_size(height), optimal_dft_size(width)", "pass"),
+        torch=("area = _padded_area(b)", "pass"),
+    ),
+    *idea(
+        "sign-for-roles",
+        "the gradient by the targets is that by the predictions with its sign turned",
+        PARITY,
+        "_spectrum.py",
+        both=(
+            "distance, gradient = _distance_gradient(*((a, b) if argument == 0 else (b, a)), options)",
+            "distance, gradient = _distance_gradient(a, b, options)\n    gradient = gradient * (1 - 2 * argument)",
+        ),
+    ),
+    *idea(
+        "constant-contrast",
+        "the gradient by the targets takes their contrast for a constant",
+        PARITY,
+        "_spectrum.py",
+        both=('if argument == 1 and options.normalization == "relative"', "if False"),
+    ),
+    # Specific.
+    *idea(
+        "symmetric-border",
+        "the border repeats the end pixels",
+        FLAT,
+        "_edges.py",
+        jax=(
+            "lax.slice_in_dim(x, 1, pad + 1, axis=axis), (axis,))\n"
+            "    after = lax.rev(lax.slice_in_dim(x, size - 1 - pad, size - 1, axis=axis)",
+            "lax.slice_in_dim(x, 0, pad, axis=axis), (axis,))\n"
+            "    after = lax.rev(lax.slice_in_dim(x, size - pad, size, axis=axis)",
+        ),
+        torch=(
+            "x.narrow(dim, 1, pad), x.narrow(dim, x.shape[dim] - 1 - pad, pad)",
+            "x.narrow(dim, 0, pad), x.narrow(dim, x.shape[dim] - pad, pad)",
+        ),
+    ),
+    *idea(
+        "border-not-folded",
+        "the gradient leaves out what lies beyond a border",
+        PARITY,
+        "_edges.py",
+        jax=(
+            "_weigh_ends(_smooth(_weigh_ends(x, -2, 2), -2, size), -2, 0.5)",
+            "_smooth(x, -2, size)",
+        ),
+        torch=("result.narrow(dim, 1, pad).add_(x.narrow(dim, 0, pad).flip(dim))", "pass"),
+    ),
+    *idea(
+        "wrong-axis",
+        "one derivative is taken or smoothed along the wrong axis",
+        FLAT,
+        "_edges.py",
+        jax=("_smooth(_difference(x, -1, size), -2, size)", "_smooth(_difference(x, -1, size), -1, size)"),
+        torch=("horizontal = _smooth(_difference(x, -1), -2)", "horizontal = _smooth(_difference(x, -2), -1)"),
+    ),
+    *idea(
+        "transposed-kernels",
+        "the gradient exchanges both derivatives, which values cannot show",
+        ONE_ULP,
+        "_edges.py",
+        jax=("(weight * edges.x, weight * edges.y, size)", "(weight * edges.y, weight * edges.x, size)"),
+        torch=("return value, sobel_transpose(x, y, size)", "return value, sobel_transpose(y, x, size)"),
+    ),
+    *idea(
+        "wrong-tap",
+        "one weight of the smoothing is wrong",
+        FLAT,
+        "_taps.py",
+        jax=("(1, 4, 6, 4, 1)", "(1, 4, 5, 4, 1)"),
+    ),
+    *idea("wrong-tap", "one weight of the smoothing is wrong", FLAT, "_edges.py", torch=("alpha=2", "alpha=1")),
+    *idea(
+        "no-area-in-specific",
+        "Specific is not divided by N",
+        FLAT,
+        "_edges.py",
+        jax=("1 / (area * options.white)", "1 / options.white"),
+        torch=("1 / options.white) / area", "1 / options.white)"),
+    ),
+    *idea(
+        "no-grey-level-of-edges",
+        "the edges of a flat target are 0",
+        FLAT,
+        "_edges.py",
+        jax=("axis=(-2, -1)) + floor)", "axis=(-2, -1)))"),
+        torch=("dim=(-2, -1)) + floor)", "dim=(-2, -1)))"),
+    ),
+    *idea(
+        "naive-edges",
+        "E(a) - E(b) is subtracted, not had from the difference",
+        ONE_ULP,
+        "_edges.py",
+        jax=(
+            "e = safe_divide(dx * (ax + bx) + dy * (ay + by), edges_a.magnitude + edges_b.magnitude)",
+            "e = edges_a.magnitude - edges_b.magnitude",
+        ),
+        torch=(
+            "e = torch.addcmul(dx.mul_(ax + bx), dy, ay + by).div_(edges_a.magnitude + edges_b.magnitude)",
+            "e = edges_a.magnitude - edges_b.magnitude",
+        ),
+    ),
+    *idea(
+        "no-dead-zone-in-edges",
+        "edges that are rounding errors have a direction",
+        "test_gradients.py::test_photos_of_8_bits[{}]",
+        "_edges.py",
+        both=("DEAD_ZONE = 1", "DEAD_ZONE = 0"),
+    ),
+    *idea(
+        "smoothing-first",
+        "pixels are smoothed before they are subtracted",
+        "test_gradients.py::test_edges_of_strongly_blurred_photos[{}]",
+        "_edges.py",
+        jax=(
+            "return _smooth(_difference(x, -1, size), -2, size), _smooth(_difference(x, -2, size), -1, size)",
+            "return _difference(_smooth(x, -2, size), -1, size), _difference(_smooth(x, -1, size), -2, size)",
+        ),
+        torch=(
+            "horizontal = _smooth(_difference(x, -1), -2)\n"
+            "    vertical = _smooth(_difference(x, -2), -1)\n"
+            "    return _blur(horizontal, size), _blur(vertical, size)",
+            "x = _blur(x, size)\n    return _difference(_smooth(x, -2), -1), _difference(_smooth(x, -1), -2)",
+        ),
+    ),
+    *idea(
+        "constant-edges",
+        "the gradient by the targets takes their edges' norm for a constant",
+        PARITY,
+        "_edges.py",
+        both=('if argument == 1 and options.normalization == "relative"', "if False"),
+    ),
+    # Zeros and NaN.
+    *idea(
+        "one-where-in-sqrt",
+        "the square root has gradient NaN at 0",
+        SECOND_JAX,
+        "_numerics.py",
+        jax=("jnp.sqrt(jnp.where(zero, 1, x))", "jnp.sqrt(x)"),
+    ),
+    *idea(
+        "plain-sqrt",
+        "the square root has gradient inf at 0",
+        "test_transforms_torch.py::test_degenerate_images_have_finite_second_derivatives",
+        "_numerics.py",
+        torch=("return safe_divide(x, torch.sqrt(_positive(x)))", "return torch.sqrt(x)"),
+    ),
+    *idea(
+        "one-where-in-division",
+        "the quotient has gradient NaN where the divisor is 0",
+        SECOND_JAX,
+        "_numerics.py",
+        jax=("x / jnp.where(condition, y, 1)", "x / y"),
+    ),
+    *idea(
+        "plain-division",
+        "0 / 0 is NaN",
+        "test_gradients.py::test_identical_images_have_gradient_exactly_zero[{}-('magnitude', 'area', 5)]",
+        "_numerics.py",
+        torch=("return x / _positive(y)", "return x / y"),
+    ),
+    *idea(
+        "nan-hidden",
+        "NaN in pixels gives the value 0",
+        "test_values.py::test_nan_and_inf_come_through[{}-nan]",
+        "_numerics.py",
+        jax=("divide_where(y != 0, x, y)", "divide_where(y > 0, x, y)"),
+    ),
+    # The mixture, the batch, the rule of the gradient.
+    *idea(
+        "alpha-turned-round",
+        "alpha weighs General",
+        "test_values.py::test_blursim_mixes_the_terms[{}]",
+        "_planes.py",
+        jax=("((1 - alpha) * general + alpha * specific,)", "((1 - alpha) * specific + alpha * general,)"),
+        torch=("torch.lerp(general, specific,", "torch.lerp(specific, general,"),
+    ),
+    *idea(
+        "mean-before-alpha",
+        "the mean of all alphas weighs every image",
+        BATCH,
+        "_loss.py",
+        jax=("alpha.astype(dtype)[..., None]", "jnp.mean(alpha.astype(dtype))"),
+        torch=("weight.unsqueeze(-1).expand(", "weight.mean().expand("),
+    ),
+    *idea(
+        "sum-for-mean",
+        "sum and mean are mixed up",
+        BATCH,
+        "_loss.py",
+        jax=('{"mean": jnp.mean, "sum": jnp.sum,', '{"mean": jnp.sum, "sum": jnp.mean,'),
+        torch=('{"mean": torch.mean, "sum": torch.sum,', '{"mean": torch.sum, "sum": torch.mean,'),
+    ),
+    *idea(
+        "channels-mixed-first",
+        "channels are averaged before they are compared",
+        CHANNELS,
+        "_loss.py",
+        jax=(
+            "a, b = to_planes(predictions, options, dtype), to_planes(targets, options, dtype)",
+            "a, b = (jnp.mean(to_planes(x, options, dtype), -3, keepdims=True) for x in (predictions, targets))",
+        ),
+        torch=(
+            "a, b = to_planes(predictions, options, dtype), to_planes(targets, options, dtype)",
+            "a, b = (torch.mean(to_planes(x, options, dtype), -3, keepdim=True) for x in (predictions, targets))",
+        ),
+    ),
+    *idea(
+        "channels-exchanged",
+        "channels last become channels first with height and width exchanged",
+        MAPS,
+        "_loss.py",
+        jax=("jnp.moveaxis(images, -1, -3)", "jnp.swapaxes(images, -1, -3)"),
+        torch=("images.movedim(-1, -3)", "images.transpose(-1, -3)"),
+    ),
+    *idea(
+        "data-range-of-one",
+        "the targets are not divided by data_range",
+        "test_parity.py::test_dtypes[uint8]",
+        "_loss.py",
+        both=("to_planes(targets, options, dtype)", "to_planes(targets, options._replace(unit=1.0), dtype)"),
+    ),
+    *idea(
+        "float16-throughout",
+        "float16 is computed in float16",
+        SHORT,
+        "_loss.py",
+        jax=('for image in images) else "float32")', "for image in images) else images[0].dtype.name)"),
+        torch=("for image in images) else torch.float32", "for image in images) else images[0].dtype"),
+    ),
+    *idea(
+        "white-is-one",
+        "of data_range, what is no power of two is left out",
+        "test_values.py::test_data_range_divides_the_pixels[{}]",
+        "_spectrum.py",
+        jax=("jnp.full(b.shape[:-2], 1 / options.white, b.dtype)", "jnp.ones(b.shape[:-2], b.dtype)"),
+        torch=("b.new_full(b.shape[:-2], 1 / options.white)", "b.new_ones(b.shape[:-2])"),
+    ),
+    *idea(
+        "last-block-lost",
+        "the last block, which is not full, is not computed",
+        BATCH,
+        "_planes.py",
+        jax=(
+            "planes, batch_size=block)",
+            "planes, batch_size=block)\n"
+            "        results = jax.tree.map(lambda x: x.at[count // block * block :].set(0), results)",
+        ),
+        torch=("range(0, len(a), block)", "range(0, len(a) - block + 1, block)"),
+    ),
+    *idea(
+        "alpha-of-another",
+        "in blocks, planes get the alpha of others",
+        BATCH,
+        "_planes.py",
+        jax=("(a, b, alpha))\n        results", "(a, b, None if alpha is None else alpha[::-1]))\n        results"),
+        torch=("alpha[part]", "alpha[:1]"),
+    ),
+    *idea(
+        "alpha-slope-turned",
+        "the derivative by alpha has the other sign",
+        "test_transforms_jax.py::test_the_gradient_by_alpha_is_the_difference_of_the_terms",
+        "_planes.py",
+        jax=("terms[1] - terms[0]", "terms[0] - terms[1]"),
+    ),
+    *idea(
+        "alpha-slope-turned",
+        "the derivative by alpha has the other sign",
+        FUNC_TORCH,
+        "_planes.py",
+        torch=("terms[1] - terms[0]", "terms[0] - terms[1]"),
+    ),
+    *idea(
+        "incoming-gradient-ignored",
+        "reverse mode does not multiply by what comes in",
+        FUNC_TORCH,
+        "_planes.py",
+        torch=("product = (by if argument == 2 else per_plane(by)) * gradient", "product = gradient"),
+    ),
+    *idea(
+        "vmap-drops-the-axis",
+        "vmap takes the first axis for the batch, whichever it is",
+        FUNC_TORCH,
+        "_planes.py",
+        torch=("else x.movedim(dim, 0)", "else x"),
+    ),
+    # Maps and checks.
+    *idea(
+        "no-shift",
+        "the map of the spectrum has frequency 0 in its corner",
+        MAPS,
+        "_maps.py",
+        jax=("jnp.fft.fftshift(jnp.abs(spectrum), axes=(-2, -1))", "jnp.abs(spectrum)"),
+        torch=("torch.fft.fftshift(torch.abs(difference), dim=(-2, -1))", "torch.abs(difference)"),
+    ),
+    *idea(
+        "shift-back",
+        "the map of the spectrum is shifted the other way, which odd sizes show",
+        MAPS,
+        "_maps.py",
+        both=("fft.fftshift(", "fft.ifftshift("),
+    ),
+    *idea(
+        "alpha-nan",
+        "NaN is an alpha",
+        "test_errors.py::test_alpha",
+        "_checks.py",
+        both=("if not 0 <= alpha <= 1:", "if alpha < 0 or alpha > 1:"),
+    ),
+    *idea(
+        "shapes-broadcast",
+        "images of other batch shapes are compared",
+        "test_errors.py::test_images",
+        "_checks.py",
+        both=("if predictions != targets:", "if predictions[-2:] != targets[-2:]:"),
+    ),
+    *idea(
+        "kernel-size-ignored",
+        "the Sobel kernel has size 5, whatever is asked for",
+        ONE_ULP.replace("5)", "3)"),
+        "_checks.py",
+        both=("sobel_kernel_size=size,", "sobel_kernel_size=5,"),
+    ),
+]
+
+
+def mutate(mutant: Mutant, source: str) -> str:
+    """The file's text with the mutant's change, or `ValueError` if the text to be changed is not there once."""
+    count = source.count(mutant.old)
+    if count != 1:
+        raise ValueError(f"{mutant.name}: expected its text once in {mutant.path}, found it {count} times")
+    return source.replace(mutant.old, mutant.new)
+
+
+def run(tests: Iterable[str], mutant: Mutant | None = None) -> subprocess.CompletedProcess[str]:
+    """Run tests by their ids in a copy of the tree, changed by a mutant."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in TREE:
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, Path(folder, name), ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / name, folder)
+        if mutant:
+            path = Path(folder, mutant.path)
+            path.write_text(mutate(mutant, path.read_text()))
+        return subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-rfE", "-n", "0", "-p", "no:cacheprovider", *tests],
+            cwd=folder,
+            # Before a package that is installed.
+            env=os.environ | {"PYTHONPATH": folder},
+            capture_output=True,
+            text=True,
+        )
+
+
+def killed_by(result: subprocess.CompletedProcess[str]) -> str | None:
+    """The test that failed, None if all passed; `RuntimeError` if they did not run."""
+    failed = re.search(r"^FAILED (tests/.*?)(?: - .*)?$", result.stdout, re.MULTILINE)
+    if result.returncode == 1 and failed:
+        return failed[1].removeprefix("tests/")
+    if result.returncode != 0:
+        raise RuntimeError(f"pytest ended with {result.returncode}:\n{result.stdout}{result.stderr}")
+    return None
+
+
+def main() -> int:
+    """Run the mutants named on the command line, or all, and print the table."""
+    parser = argparse.ArgumentParser(description="Wrong versions of the packages, which the tests must notice.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="such as jax-dc-twice; all, if none is given")
+    names = parser.parse_args().names
+    unknown = set(names) - {mutant.name for mutant in MUTANTS}
+    if unknown:
+        parser.error(f"no mutants: {', '.join(sorted(unknown))}")
+    mutants = [mutant for mutant in MUTANTS if not names or mutant.name in names]
+    failed = killed_by(run(dict.fromkeys(mutant.test for mutant in mutants)))
+    if failed:
+        print(f"{failed} fails without any mutant", file=sys.stderr)
+        return 1
+    print("| mutant | package | what is broken | killed by | seconds |\n|---|---|---|---|---|")
+    killed = 0
+    for mutant in mutants:
+        start = time.perf_counter()
+        test = killed_by(run([mutant.test], mutant))
+        killed += test is not None
+        seconds = time.perf_counter() - start
+        row = (mutant.name, mutant.package, mutant.broken, test or "SURVIVED", f"{seconds:.1f}")
+        print(f"| {' | '.join(row)} |", flush=True)
+    print(f"{killed} of {len(mutants)} mutants killed")
+    return 0 if killed == len(mutants) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
