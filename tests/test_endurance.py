@@ -1,0 +1,172 @@
+"""Many steps and many sizes: nothing compiles again, and no memory is kept but what the framework keeps."""
+
+import ctypes
+import gc
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from frameworks import NAMES, require
+from processes import in_new_process
+
+# How many sizes JAX may keep programs for until its cache is cleared.
+ROUND = 4
+
+
+def resident() -> float:
+    """MiB of this process in memory."""
+    import psutil
+
+    return psutil.Process().memory_info().rss / 2**20
+
+
+def descent(name: str, height: int = 16, width: int = 16) -> Callable[[float], float]:
+    """A step of gradient descent on a batch of two images, from an alpha to the loss."""
+    a, b = np.random.default_rng(0).random((2, 2, height, width), np.float32)
+    if name == "jax":
+        import jax
+
+        from blursim_jax import blursim
+
+        image, target = jax.numpy.asarray(a), jax.numpy.asarray(b)
+
+        def step(alpha: float) -> float:
+            nonlocal image
+            value, gradient = jax.value_and_grad(blursim)(image, target, alpha=alpha)
+            image -= 0.01 * gradient
+            return float(value)
+
+        return step
+    import torch
+
+    from blursim_torch import BlurSim
+
+    leaf, fixed, loss = torch.tensor(a, requires_grad=True), torch.tensor(b), BlurSim()
+    optimizer = torch.optim.SGD([leaf], lr=0.01)
+
+    def step_torch(alpha: float) -> float:
+        loss.alpha = alpha
+        optimizer.zero_grad()
+        value = loss(leaf, fixed)
+        value.backward()
+        optimizer.step()
+        return value.item()
+
+    return step_torch
+
+
+def live(name: str) -> int:
+    """How many arrays there are."""
+    if name == "jax":
+        import jax
+
+        return len(jax.live_arrays())
+    import torch
+
+    return sum(issubclass(type(x), torch.Tensor) for x in gc.get_objects())
+
+
+def count_compilations() -> list[float]:
+    """A list that has one entry more for every program that XLA compiles from now on."""
+    import jax
+
+    seen = []
+
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            seen.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return seen
+
+
+def take_steps(name: str, steps: int) -> dict[str, Any]:
+    step, seen = descent(name), []
+    arrays, memory, values = [], [], []
+    for i in range(steps):
+        if i == 10 and name == "jax":
+            seen = count_compilations()
+        value = step(0.9 - 0.8 * i / steps)
+        if i >= 1000 and i % 100 == 0:
+            arrays.append(live(name))
+            memory.append(resident())
+            values.append(value)
+    # Read before the proof that the counter counts.
+    compiled = len(seen)
+    descent(name, 17, 16)(0.5)
+    return {
+        "compiled": compiled,
+        "compiled for another size": len(seen) - compiled,
+        "arrays": sorted(set(arrays)),
+        "MiB": memory[0],
+        "MiB more": max(memory) - memory[0],
+        "values": [values[0], values[-1]],
+    }
+
+
+@pytest.mark.parametrize("steps", [3_000, pytest.param(100_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", NAMES)
+def test_steps_compile_nothing_and_keep_nothing(name: str, steps: int) -> None:
+    require(name, "psutil")
+    result = in_new_process(take_steps, name, steps)
+    print(result)
+    assert result["compiled"] == 0
+    assert (result["compiled for another size"] > 0) == (name == "jax")
+    assert len(result["arrays"]) == 1 and result["arrays"][0] > 0
+    assert result["MiB more"] < 5
+    assert 0 < result["values"][1] < result["values"][0]
+
+
+def take_sizes(name: str, sizes: int, each_round: int) -> dict[str, Any]:
+    """One step at each size; for JAX, the cache is cleared after every round of sizes."""
+    seen = count_compilations() if name == "jax" else []
+    descent(name, 64, 64)(0.5)
+    start, first, high, again = resident(), 0, [], 0
+    low = [start]
+    for i in range(sizes):
+        step = descent(name, 16 + i // 40, 16 + i % 40)
+        step(0.5)
+        compiled = len(seen)
+        step(0.4)
+        again += len(seen) - compiled
+        first = first or compiled
+        if (i + 1) % each_round == 0:
+            high.append(resident())
+            if name == "jax":
+                import jax
+
+                jax.clear_caches()
+            gc.collect()
+            # What is free goes back to the system only when asked for, and would count as kept.
+            ctypes.CDLL(None).malloc_trim(0)
+            low.append(resident())
+    return {
+        "MiB a size": (high[0] - start) / each_round,
+        "highest MiB": max(high) - start,
+        "MiB kept": low[-1] - start,
+        "MiB kept after the first round": low[1] - start,
+        "compiled again at the same size": again,
+    }
+
+
+@pytest.mark.parametrize("sizes", [30, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_sizes_keep_nothing_in_torch(sizes: int) -> None:
+    require("torch", "psutil")
+    result = in_new_process(take_sizes, "torch", sizes, 10)
+    print(result)
+    assert result["highest MiB"] < 5
+
+
+@pytest.mark.parametrize("sizes", [2 * ROUND, pytest.param(1_000, marks=pytest.mark.slow)])
+def test_clearing_the_cache_gives_back_what_sizes_took_in_jax(sizes: int) -> None:
+    """Every size compiles, once, and JAX keeps its programs until `jax.clear_caches()`."""
+    require("jax", "psutil")
+    result = in_new_process(take_sizes, "jax", sizes, ROUND)
+    print(result)
+    assert result["compiled again at the same size"] == 0
+    assert result["MiB a size"] > 1, "the measure measures"
+    rounds = sizes // ROUND
+    # A little stays with every clearing.
+    assert result["MiB kept"] < result["MiB a size"] * ROUND / 2 + rounds
+    assert result["highest MiB"] < 2 * result["MiB a size"] * ROUND + rounds
