@@ -14,6 +14,7 @@ import pytest
 from frameworks import NAMES, Framework, load, require
 from processes import in_new_process
 
+pytestmark = pytest.mark.slow
 # 72 planes are several blocks in both packages.
 SHAPES = {"blocks": (24, 3, 128, 128), "one image": (512, 512)}
 # One thread and two. XLA has as many as it may use cores, or one for an operation where its flag says so.
