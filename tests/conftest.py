@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 
 # Before the first import of jax, which reads it once: four CPU devices.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
@@ -29,6 +30,14 @@ if importlib.util.find_spec("jax"):
 def framework(request: pytest.FixtureRequest) -> Framework:
     """Each of the two packages in turn; one whose framework is not installed is skipped, or fails if it is required."""
     return load(request.param)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs() -> Iterator[None]:
+    """Let go, after each file, of what JAX compiled: beyond 65,530 memory mappings of a process, XLA crashes."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
 
 
 @pytest.fixture
