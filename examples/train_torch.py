@@ -2,7 +2,7 @@
 
     python examples/train_torch.py --out deblur
 
-It takes a minute on two processor cores, shows what it does to photos it has not seen, and can be interrupted.
+It takes a minute or two on two processor cores, shows what it does to photos it has not seen, and can be interrupted.
 The network and its training step are in deblur_torch.py. It is the job of train_flax.py, crop for crop.
 """
 
