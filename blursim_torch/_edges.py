@@ -89,7 +89,7 @@ def sobel(x: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def sobel_transpose(x: Tensor, y: Tensor, size: int) -> Tensor:
-    """The transpose of `sobel`, as sums over pixels that read, never scatter."""
+    """The transpose of `sobel`."""
     pad = size // 2
     # Beyond the borders, where no derivative was taken, are zeros; a difference turned round is its negative.
     x, y = (torch.nn.functional.pad(z, (2 * pad,) * 4) for z in (x, y))
