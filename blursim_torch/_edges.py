@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from blursim_torch._checks import Options
-from blursim_torch._numerics import divide_above, least_magnitude, magnitude, norm, per_plane, safe_divide
+from blursim_torch._numerics import divide_above, least_magnitude, magnitude, norm, per_plane, plane_sum, safe_divide
 from blursim_torch._taps import sobel_gain
 
 # An edge of at most this many rounding errors has a magnitude, but no direction. In photos of 8 bits the derivatives of
@@ -53,7 +53,7 @@ def scale(edges_b: Edges, options: Options) -> Tensor:
     area = edges_b.x.shape[-2] * edges_b.x.shape[-1]
     if options.normalization == "relative":
         floor = area * (sobel_gain(options.sobel_kernel_size) * options.grey_level()) ** 2
-        return 1 / torch.sqrt(torch.sum(edges_b.magnitude * edges_b.magnitude, dim=(-2, -1)) + floor)
+        return 1 / torch.sqrt(plane_sum(edges_b.magnitude * edges_b.magnitude) + floor)
     return edges_b.x.new_full(edges_b.x.shape[:-2], 1 / options.white) / area
 
 

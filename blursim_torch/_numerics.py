@@ -39,7 +39,18 @@ def least_magnitude(dtype: torch.dtype) -> float:
 
 def norm(x: Tensor) -> Tensor:
     """The Frobenius norm of every plane, (..., H, W) to (...), with gradient 0 at 0."""
-    return safe_sqrt(torch.sum(x * x, dim=(-2, -1)))
+    return safe_sqrt(plane_sum(x * x))
+
+
+def plane_sum(x: Tensor, *, keepdim: bool = False) -> Tensor:
+    """The sum of every plane, (..., H, W) to (...)."""
+    # Not both at once: PyTorch would split a large plane among its threads, and round by how many there are.
+    return torch.sum(torch.sum(x, dim=-1, keepdim=keepdim), dim=-2 if keepdim else -1, keepdim=keepdim)
+
+
+def plane_mean(x: Tensor) -> Tensor:
+    """The mean of every plane, (..., H, W) to (..., 1, 1)."""
+    return plane_sum(x, keepdim=True) / (x.shape[-2] * x.shape[-1])
 
 
 def per_plane(x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch.autograd import forward_ad
 
 from blursim_torch._checks import Options
 from blursim_torch._edges import specific, specific_gradient
-from blursim_torch._numerics import per_plane
+from blursim_torch._numerics import per_plane, plane_sum
 from blursim_torch._spectrum import general, general_gradient
 
 # On a CPU the planes go through in blocks of at most this many pixels, 2 MiB of float32: fewer, and the calls cost more
@@ -26,7 +26,7 @@ def compare_planes(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options)
     """The mixture for every plane pair, (..., H, W) to (...), or its two terms where alpha is None."""
     if a.numel() == 0:
         # MKL transforms no empty batch.
-        nothing = torch.sum(a + b, dim=(-2, -1))
+        nothing = plane_sum(a + b)
         return (nothing, nothing) if alpha is None else (nothing + alpha,)
     if torch.compiler.is_compiling():
         return _Compiled.apply(a, b, alpha, options, _wanted(a, b, alpha))
@@ -168,7 +168,7 @@ def _push(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options, tangents
     for argument in arguments:
         for k in range(count):
             product = results.pop(0) * tangents[argument]
-            slopes[k] = slopes[k] + (product if argument == 2 else torch.sum(product, dim=(-2, -1)))
+            slopes[k] = slopes[k] + (product if argument == 2 else plane_sum(product))
     return tuple(slopes)
 
 

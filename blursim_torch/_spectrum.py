@@ -11,7 +11,17 @@ import torch
 from torch import Tensor
 
 from blursim_torch._checks import Options
-from blursim_torch._numerics import divide_above, least_magnitude, norm, per_plane, safe_divide, safe_sqrt, square_root_
+from blursim_torch._numerics import (
+    divide_above,
+    least_magnitude,
+    norm,
+    per_plane,
+    plane_mean,
+    plane_sum,
+    safe_divide,
+    safe_sqrt,
+    square_root_,
+)
 from blursim_torch._taps import optimal_dft_size
 
 # A bin at most this many rounding errors above zero holds round-off alone: it has a magnitude, but no phase.
@@ -36,7 +46,7 @@ def general_gradient(a: Tensor, b: Tensor, options: Options, argument: int) -> t
     factor = scale(b, options)
     value, gradient = distance * factor, gradient * per_plane(factor)
     if argument == 1 and options.normalization == "relative" and options.spectrum != "log":
-        centred = b - torch.mean(b, dim=(-2, -1), keepdim=True)
+        centred = b - plane_mean(b)
         gradient = gradient - centred * per_plane(value / (b.shape[-2] * b.shape[-1] * _variance(b, options)))
     return value, gradient
 
@@ -111,7 +121,7 @@ def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, 
 
 def _transform(a: Tensor) -> Tensor:
     """The half spectrum of planes, with their means left out of the rounding errors."""
-    mean = torch.mean(a, dim=(-2, -1), keepdim=True)
+    mean = plane_mean(a)
     transform = torch.fft.rfft2(a - mean)
     transform[..., :1, :1] += mean * (a.shape[-2] * a.shape[-1])
     return transform
@@ -126,11 +136,11 @@ def _transform_with_phase(a: Tensor) -> tuple[Tensor, Tensor]:
     is what of a pixel its neighbour foretells: of noise nothing, of which a fixed one would drown low frequencies.
     """
     height, width = a.shape[-2:]
-    mean = torch.mean(a, dim=(-2, -1), keepdim=True)
+    mean = plane_mean(a)
     x = a - mean
     shifted = torch.roll(x, 1, -1)
-    square = torch.sum(x * x, dim=(-2, -1), keepdim=True)
-    product = torch.sum(x * shifted, dim=(-2, -1), keepdim=True)
+    square = plane_sum(x * x, keepdim=True)
+    product = plane_sum(x * shifted, keepdim=True)
     # Detached, because the result does not depend on it.
     share = torch.clamp(safe_divide(product, square), 0, HIGH_PASS).detach()
     x = torch.addcmul(x, shifted, -share)
