@@ -129,27 +129,38 @@ def _transform_with_phase(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The half spectrum of planes, and which of its bins have a phase, being more than rounding errors.
 
     A transform spreads its rounding errors over all bins alike, so that the mean and the low frequencies of a blurred
-    photo drown the phases of its high ones: they were 1e-4 of the gradient. Hence the transform is that of
-    x[j] - share * x[j - 1], x the plane without its mean, and what this took away is given back bin by bin. The share
-    is what of a pixel its neighbour foretells: nothing of noise, whose low frequencies would be the drowned ones.
+    photo drown the phases of its high ones: they were 1e-4 of the gradient. Hence the transform is that of a plane
+    without its mean and with its low frequencies weakened, and what this took away is given back bin by bin.
     """
     height, width = a.shape[-2:]
     mean = _mean(a)
-    x = a - mean
-    shifted = lax.optimization_barrier(lax.concatenate([x[..., -1:], x[..., :-1]], x.ndim - 1))
-    correlation = safe_divide(jnp.sum(x * shifted, axis=(-2, -1)), jnp.sum(x * x, axis=(-2, -1)))
-    # No gradient, because the result does not depend on it.
-    share = per_plane(lax.stop_gradient(jnp.clip(correlation, 0, HIGH_PASS)))
-    x -= share * shifted
-    transform = jnp.fft.rfft2(x)
-    turn = _per_column(np.exp(-2j * np.pi * np.arange(width // 2 + 1) / width), transform)
-    inverse = 1 / (1 - share.astype(turn.dtype) * turn)
-    transform = _with_zero_frequency(transform, mean * (height * width) * (1 - share))
+    x, share, inverse = _high_pass(a - mean, -1, width // 2 + 1)
+    x, other_share, other_inverse = _high_pass(x, -2, height)
+    transform = _with_zero_frequency(jnp.fft.rfft2(x), mean * (height * width) * (1 - share) * (1 - other_share))
     eps = float(jnp.finfo(a.dtype).eps)
     # Of a flat plane, x is the rounding error of the mean.
     least = DEAD_ZONE * eps * (per_plane(norm(x)) + eps * height * width * jnp.abs(mean))
     has_phase = _magnitude(transform) > least
-    return transform * inverse, has_phase
+    return transform * inverse * other_inverse, has_phase
+
+
+def _high_pass(x: jax.Array, axis: int, count: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """x[j] - share * x[j - 1] along `axis`, the share, and what undoes it in the first `count` bins.
+
+    The share is what of a pixel its neighbour foretells: of noise nothing, of which a fixed one would drown low
+    frequencies.
+    """
+    size = x.shape[axis]
+    last, rest = lax.slice_in_dim(x, size - 1, size, axis=axis), lax.slice_in_dim(x, 0, size - 1, axis=axis)
+    shifted = lax.optimization_barrier(lax.concatenate([last, rest], x.ndim + axis))
+    correlation = safe_divide(jnp.sum(x * shifted, axis=(-2, -1)), jnp.sum(x * x, axis=(-2, -1)))
+    # No gradient, because the result does not depend on it.
+    share = per_plane(lax.stop_gradient(jnp.clip(correlation, 0, HIGH_PASS)))
+    turn = np.exp(-2j * np.pi * np.arange(count) / size).reshape((1,) * (x.ndim + axis) + (-1,) + (1,) * (-1 - axis))
+    dtype = np.result_type(x.dtype, "complex64")
+    inverse = 1 / (1 - share.astype(dtype) * jnp.asarray(turn, dtype))
+    # The difference first: where a plane is smooth it is exact, and a product would round as the transform does.
+    return (x - shifted) + (1 - share) * shifted, share, inverse
 
 
 def _magnitude(z: jax.Array) -> jax.Array:

@@ -131,27 +131,37 @@ def _transform_with_phase(a: Tensor) -> tuple[Tensor, Tensor]:
     """The half spectrum of planes, and the magnitude up to which a bin is rounding errors and has no phase.
 
     A transform spreads its rounding errors over all bins alike, so that the mean and the low frequencies of a blurred
-    photo drown the phases of its high ones: they were 1e-4 of the gradient. Hence the transform is that of
-    x[j] - share * x[j - 1], x the plane without its mean, and what this took away is given back bin by bin. The share
-    is what of a pixel its neighbour foretells: of noise nothing, of which a fixed one would drown low frequencies.
+    photo drown the phases of its high ones: they were 1e-4 of the gradient. Hence the transform is that of a plane
+    without its mean and with its low frequencies weakened, and what this took away is given back bin by bin.
     """
     height, width = a.shape[-2:]
     mean = plane_mean(a)
-    x = a - mean
-    shifted = torch.roll(x, 1, -1)
-    square = plane_sum(x * x, keepdim=True)
-    product = plane_sum(x * shifted, keepdim=True)
-    # Detached, because the result does not depend on it.
-    share = torch.clamp(safe_divide(product, square), 0, HIGH_PASS).detach()
-    x = torch.addcmul(x, shifted, -share)
-    angle = torch.arange(width // 2 + 1, dtype=a.dtype, device=a.device) * (2 * math.pi / width)
-    inverse = 1 / torch.complex(1 - share * torch.cos(angle), share * torch.sin(angle))
+    x, share, inverse = _high_pass(a - mean, -1, width // 2 + 1)
+    x, other_share, other_inverse = _high_pass(x, -2, height)
     transform = torch.fft.rfft2(x)
-    transform[..., :1, :1] += mean * (height * width * (1 - share))
+    transform[..., :1, :1] += mean * (height * width * (1 - share) * (1 - other_share))
     eps = torch.finfo(a.dtype).eps
     # Of a flat plane, x is the rounding error of the mean.
     least = DEAD_ZONE * eps * (per_plane(norm(x)) + eps * height * width * torch.abs(mean))
-    return transform.mul_(inverse), torch.clamp(least * inverse.abs(), min=least_magnitude(a.dtype))
+    least = (least * inverse.abs()) * other_inverse.abs()
+    return transform.mul_(inverse).mul_(other_inverse), torch.clamp(least, min=least_magnitude(a.dtype))
+
+
+def _high_pass(x: Tensor, dim: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """x[j] - share * x[j - 1] along `dim`, the share, and what undoes it in the first `count` bins.
+
+    The share is what of a pixel its neighbour foretells: of noise nothing, of which a fixed one would drown low
+    frequencies.
+    """
+    shifted = torch.roll(x, 1, dim)
+    # Detached, because the result does not depend on it.
+    correlation = safe_divide(plane_sum(x * shifted, keepdim=True), plane_sum(x * x, keepdim=True))
+    share = torch.clamp(correlation, 0, HIGH_PASS).detach()
+    angle = torch.arange(count, dtype=x.dtype, device=x.device) * (2 * math.pi / x.shape[dim])
+    angle = angle.unsqueeze(-1) if dim == -2 else angle
+    inverse = 1 / torch.complex(1 - share * torch.cos(angle), share * torch.sin(angle))
+    # The difference first: where a plane is smooth it is exact, and a product would round as the transform does.
+    return torch.addcmul(x - shifted, shifted, 1 - share), share, inverse
 
 
 def _magnitude(z: Tensor) -> Tensor:

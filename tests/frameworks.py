@@ -1,6 +1,7 @@
 """One face for both packages, NumPy in and NumPy out, so that a test is written once and runs through each."""
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import os
@@ -44,6 +45,10 @@ class Framework:
         """The gradient of `blursim` by the predictions or by the targets."""
         raise NotImplementedError
 
+    def hessian(self, a: np.ndarray, b: np.ndarray, **options: Any) -> np.ndarray:
+        """The second derivative of `blursim` by the predictions."""
+        raise NotImplementedError
+
     def call(self, function: str, a: np.ndarray, b: np.ndarray, **options: Any) -> Any:
         """Call a public function by name."""
         raise NotImplementedError
@@ -82,6 +87,18 @@ class Jax(Framework):
         with self._precision(a.dtype, b.dtype):
             return np.asarray(jax.grad(self.package.blursim, argument)(a, b, **options))
 
+    def hessian(self, a: np.ndarray, b: np.ndarray, **options: Any) -> np.ndarray:
+        alpha = options.pop("alpha", 0.9)
+        with self._precision(a.dtype, b.dtype):
+            return np.asarray(self._second_order(tuple(options.items()))(a, b, alpha))
+
+    @functools.cache  # noqa: B019
+    def _second_order(self, options: tuple) -> Any:
+        """Compiled: step by step it takes a second."""
+        import jax
+
+        return jax.jit(jax.hessian(lambda a, b, alpha: self.package.blursim(a, b, alpha=alpha, **dict(options))))
+
     @staticmethod
     def _precision(*dtypes: Any) -> Any:
         import jax
@@ -110,6 +127,13 @@ class Torch(Framework):
         images[argument].requires_grad_()
         value = self.package.blursim(*images, **self._options(options))
         return torch.autograd.grad(value, images[argument])[0].numpy()
+
+    def hessian(self, a: np.ndarray, b: np.ndarray, **options: Any) -> np.ndarray:
+        import torch
+
+        target = self.array(b)
+        value = torch.func.hessian(lambda x: self.package.blursim(x, target, **self._options(options)))
+        return value(self.array(a)).numpy()
 
     def _options(self, options: dict) -> dict:
         alpha = options.get("alpha")

@@ -95,12 +95,12 @@ MUTANTS = [
         both=("return _half_norm(e, width)", "return _half_norm(e, height)"),
     ),
     *idea(
-        "height-for-width-in-gradient",
-        "the phases given back are those of the other side",
+        "bins-for-side",
+        "the phases given back are those of the bins that are kept, not of the side",
         LOW_CONTRAST,
         "_spectrum.py",
-        jax=("np.arange(width // 2 + 1) / width", "np.arange(width // 2 + 1) / height"),
-        torch=("(2 * math.pi / width)", "(2 * math.pi / height)"),
+        jax=("np.arange(count) / size", "np.arange(count) / count"),
+        torch=("(2 * math.pi / x.shape[dim])", "(2 * math.pi / count)"),
     ),
     *idea(
         "no-area-in-general",
@@ -152,11 +152,11 @@ MUTANTS = [
     ),
     *idea(
         "mean-given-back-whole",
-        "frequency 0 is given back what was not taken from it",
+        "frequency 0 is given back what one of the two filters took from it",
         "test_gradients.py::test_means_of_opposite_signs[{}]",
         "_spectrum.py",
-        jax=("mean * (height * width) * (1 - share)", "mean * (height * width)"),
-        torch=("mean * (height * width * (1 - share))", "mean * (height * width)"),
+        jax=("(1 - share) * (1 - other_share))", "(1 - share))"),
+        torch=("* (1 - share) * (1 - other_share))", "* (1 - share))"),
     ),
     *idea(
         "wrong-log-offset",
@@ -293,7 +293,7 @@ MUTANTS = [
         FLAT,
         "_edges.py",
         jax=("axis=(-2, -1)) + floor)", "axis=(-2, -1)))"),
-        torch=("dim=(-2, -1)) + floor)", "dim=(-2, -1)))"),
+        torch=("edges_b.magnitude) + floor)", "edges_b.magnitude))"),
     ),
     *idea(
         "naive-edges",

@@ -15,16 +15,14 @@ from frameworks import NAMES, Framework, load, require
 from processes import in_new_process
 
 pytestmark = pytest.mark.slow
-# 72 planes are several blocks in both packages.
+# 72 planes are several blocks in both packages. Not among these shapes: batches of at most 64 columns, of which MKL's
+# inverse transforms are others with two threads than with one.
 SHAPES = {"blocks": (24, 3, 128, 128), "one image": (512, 512)}
 # One thread and two. XLA has as many as it may use cores, or one for an operation where its flag says so.
 THREADS: dict[str, dict[str, dict]] = {
     "torch": {"one": {"OMP_NUM_THREADS": "1"}, "two": {"OMP_NUM_THREADS": "2"}},
     "jax": {"one": {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}, "two": {}},
 }
-# With two threads PyTorch splits `torch.sum` and `torch.mean` of a single plane. Besides, and so not among these
-# shapes: MKL's `irfft2` of small planes.
-SPLIT = {"one image"}
 # How long a worker may take until it counts as hung.
 PATIENCE = 120
 OPTIONS: list[dict] = [
@@ -70,12 +68,9 @@ def test_every_process_gives_the_same_bits(name: str, restarts: int) -> None:
     one = [in_new_process(fingerprints, name, **THREADS[name]["one"]) for _ in range(restarts)]
     assert all(hashes == one[0] for hashes in one)
     two = [in_new_process(fingerprints, name, **THREADS[name]["two"]) for _ in range(restarts - 1)]
-    # A batch gives the same bits with any number of threads.
-    assert {hashes["blocks"] for hashes in one + two} == {one[0]["blocks"]}
-    if name == "torch":
-        assert all(hashes == two[0] for hashes in two)
-        assert {case for case in SHAPES if two[0][case] != one[0][case]} == SPLIT
-    # XLA's gradient of one image, with two threads, differs from call to call in its last bits.
+    # With several threads XLA's `rfft2` of one image differs from call to call in its last bits.
+    cases = SHAPES if name == "torch" else ["blocks"]
+    assert {case: {hashes[case] for hashes in one + two} for case in cases} == {case: {one[0][case]} for case in cases}
 
 
 def in_threads(function: Callable[[int], Any], calls: int) -> list[Any]:

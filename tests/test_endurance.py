@@ -108,10 +108,12 @@ def take_steps(name: str, steps: int) -> dict[str, Any]:
 
 @pytest.mark.parametrize("steps", [3_000, pytest.param(100_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NAMES)
-def test_steps_compile_nothing_and_keep_nothing(name: str, steps: int) -> None:
+def test_steps_compile_nothing_and_keep_nothing(name: str, steps: int, record_property: Callable) -> None:
     require(name, "psutil")
     result = in_new_process(take_steps, name, steps)
     print(result)
+    record_property(f"{name}, compiled", result["compiled"])
+    record_property(f"{name}, MiB more", result["MiB more"])
     assert result["compiled"] == 0
     assert (result["compiled for another size"] > 0) == (name == "jax")
     assert len(result["arrays"]) == 1 and result["arrays"][0] > 0
@@ -152,19 +154,22 @@ def take_sizes(name: str, sizes: int, each_round: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("sizes", [30, pytest.param(1_000, marks=pytest.mark.slow)])
-def test_sizes_keep_nothing_in_torch(sizes: int) -> None:
+def test_sizes_keep_nothing_in_torch(sizes: int, record_property: Callable) -> None:
     require("torch", "psutil")
     result = in_new_process(take_sizes, "torch", sizes, 10)
     print(result)
+    record_property("torch, highest MiB", result["highest MiB"])
     assert result["highest MiB"] < 5
 
 
 @pytest.mark.parametrize("sizes", [2 * ROUND, pytest.param(1_000, marks=pytest.mark.slow)])
-def test_clearing_the_cache_gives_back_what_sizes_took_in_jax(sizes: int) -> None:
+def test_clearing_the_cache_gives_back_what_sizes_took_in_jax(sizes: int, record_property: Callable) -> None:
     """Every size compiles, once, and JAX keeps its programs until `jax.clear_caches()`."""
     require("jax", "psutil")
     result = in_new_process(take_sizes, "jax", sizes, ROUND)
     print(result)
+    for figure in ("MiB a size", "MiB kept", "highest MiB"):
+        record_property(f"jax, {figure}", result[figure])
     assert result["compiled again at the same size"] == 0
     assert result["MiB a size"] > 1, "the measure measures"
     rounds = sizes // ROUND

@@ -1,6 +1,7 @@
 """Gradients: against finite differences, the float64 reference, and the promises made for degenerate images."""
 
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import cv2
@@ -168,6 +169,43 @@ def test_one_pixel_one_ulp_away(framework: Framework, case: tuple[str, str, int]
     for actual, expected in zip(gradients, reference_gradients(a, b, case), strict=True):
         print(f"{framework.name}: relative error: {relative_error(actual, expected):.1e}")
         assert relative_error(actual, expected) <= (2e-5 if spectrum == "log" else 5e-6)
+
+
+@pytest.mark.parametrize("move", ["one pixel, one ulp", "every pixel, one ulp", "times 1 + 1e-6"])
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_nearly_identical(
+    framework: Framework, photos: dict, spectrum: Any, move: str, record_property: Callable
+) -> None:
+    """Both terms, both normalizations, noise and a photo sharp and blurred."""
+    photo = (photos["camera"][:128, :120] / 255).astype(np.float32)
+    images = {
+        "noise": np.random.default_rng(5).random((64, 60), np.float32),
+        "photo": photo,
+        "blurred photo": cv2.GaussianBlur(photo, (0, 0), 2),
+    }
+    worst = dict.fromkeys(("value", *images), 0.0)
+    for name, b in images.items():
+        a = b.copy()
+        if move == "times 1 + 1e-6":
+            a *= np.float32(1 + 1e-6)
+        else:
+            where = (30, 20) if move.startswith("one") else ...
+            a[where] = np.nextafter(a[where], np.float32(2))
+        for normalization in ("area", "relative"):
+            case = (spectrum, normalization, 5)
+            exact = reference.terms(a, b, size=5, spectrum=spectrum, normalization=normalization)
+            worst["value"] = max(worst["value"], *np.abs(framework.terms(a, b, **options_of(case)) / exact - 1))
+            pairs = zip(gradients_of_terms(framework, a, b, case), reference_gradients(a, b, case), strict=True)
+            worst[name] = max(worst[name], *itertools.starmap(relative_error, pairs))
+    for name, value in worst.items():
+        record_property(f"{spectrum}, {name}, {move}", value)
+    print(f"{framework.name}: largest relative error:", worst)
+    assert worst["value"] <= 1e-6
+    # Of weak frequencies a float32 transform has the phase less exactly, and the logarithm gives those more weight.
+    assert worst["noise"] <= (3e-5 if spectrum == "log" else 5e-6)
+    assert worst["blurred photo"] <= (3e-5 if spectrum == "log" else 2e-5)
+    # A product is rounded in each pixel by itself: edges that cancelled in 8 bits are then rounding errors alone.
+    assert worst["photo"] <= (2e-4 if move.startswith("times") else 3e-5)
 
 
 @pytest.mark.parametrize("spectrum", ["magnitude", "log"])

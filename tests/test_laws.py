@@ -208,7 +208,9 @@ LAWS: list[Callable[[Framework, Draw], None]] = [
 
 @pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
-def test_law(framework: Framework, law: Callable[[Framework, Draw], None], count: int) -> None:
+def test_law(framework: Framework, law: Callable[[Framework, Draw], None], count: int, record_property: Any) -> None:
+    drawn = 0
+
     # The same images at every run, unless there are many.
     @settings(
         max_examples=count,
@@ -219,6 +221,25 @@ def test_law(framework: Framework, law: Callable[[Framework, Draw], None], count
     )
     @given(draws())
     def holds(draw: Draw) -> None:
+        nonlocal drawn
+        drawn += 1
         law(framework, draw)
 
     holds()
+    record_property(f"draws, {framework.name}", drawn)
+
+
+@pytest.mark.slow
+def test_a_thousand_identical_pairs(framework: Framework, record_property: Any) -> None:
+    """Value and both gradients exactly 0 at either end of alpha and between, the Hessian finite."""
+    rng = np.random.default_rng(0)
+    for i in range(1000):
+        case, shape = OPTIONS[i % len(OPTIONS)], SHAPES[i % len(OPTIONS) % len(SHAPES)]
+        x = draw_image(rng, KINDS[i % len(KINDS)], shape).astype(np.float32)
+        for alpha in (0.0, 0.5, 1.0):
+            options = {"alpha": alpha, **options_of(case)}
+            assert framework.value(x, x, **options) == 0
+            assert not framework.gradient(x, x, **options).any()
+            assert not framework.gradient(x, x, 1, **options).any()
+            assert np.isfinite(framework.hessian(x, x, **options)).all()
+    record_property(f"pairs, {framework.name}", 1000)

@@ -1,0 +1,234 @@
+"""What the long tests have shown: `python -m benchmarks.reliability [ROW ...]`, an hour or more for all rows.
+
+Runs the command of each row, or of those named, and puts the row into the table of docs/reliability.md as soon as it
+has ended, so that what was measured before an interruption is kept. Exits with 1 if a row does not hold.
+"""
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from rich.console import Console
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "reliability.md"
+HEAD = "| what | promise | found | holds | command | minutes |\n|---|---|---|---|---|---|\n"
+
+
+class Result(NamedTuple):
+    """What a command came to: of pytest, the tests that passed, failed and were skipped, and the recorded figures."""
+
+    code: int
+    output: str
+    passed: int
+    failed: int
+    skipped: int
+    figures: dict[str, list[float]]
+
+    def total(self, name: str) -> str:
+        """The sum of what was recorded under a name."""
+        return f"{sum(self.figures[name]):,.0f}"
+
+    def largest(self, *names: str) -> str:
+        """The largest of the figures whose names have all these parts."""
+        return f"{max(x for key, xs in self.figures.items() if all(n in key for n in names) for x in xs):.0e}"
+
+    def last(self, pattern: str) -> str:
+        """What the last match of a pattern in the output says."""
+        return (re.findall(pattern, self.output) or ["nothing"])[-1]
+
+
+class Row(NamedTuple):
+    """One line of the table: `found` says what a result shows."""
+
+    what: str
+    promise: str
+    command: str
+    found: Callable[[Result], str]
+
+
+def test(arguments: str) -> str:
+    """The command that runs these tests, long ones among them."""
+    return f"python -m pytest -m 'slow or not slow' {arguments}"
+
+
+def of_pairs(names: tuple[str, ...]) -> Callable[[Result], str]:
+    """Largest figures by spectrum."""
+    return lambda r: "; ".join(
+        f"`{spectrum}`: " + ", ".join(f"{name} {r.largest(spectrum, name)}" for name in names)
+        for spectrum in ("magnitude", "complex", "log")
+        if any(spectrum in key for key in r.figures)
+    )
+
+
+ROWS = {
+    "laws": Row(
+        "Laws, on images drawn by hypothesis",
+        "0 violations in 10,000 draws a framework",
+        test("tests/test_laws.py -k 'test_law and 1000'"),
+        lambda r: f"{r.failed} violations; draws: JAX {r.total('draws, jax')}, PyTorch {r.total('draws, torch')}",
+    ),
+    "fuzz": Row(
+        "Random calls, right and wrong",
+        "0 surprises in 100,000",
+        test("tests/test_fuzz.py -k 10000"),
+        lambda r: f"{r.failed} surprises; calls: JAX {r.total('calls, jax')}, PyTorch {r.total('calls, torch')}",
+    ),
+    "errors": Row(
+        "Invalid input: type and text of every error",
+        "all exact, both packages",
+        test("tests/test_errors.py"),
+        lambda r: f"{r.passed} of {r.passed + r.failed} exact",
+    ),
+    "identical": Row(
+        "Identical images, alpha 0, 0.5 and 1",
+        "1,000 pairs: value and gradients exactly 0, Hessian finite",
+        test("tests/test_laws.py -k identical_pairs"),
+        lambda r: f"{r.failed} failures; pairs: JAX {r.total('pairs, jax')}, PyTorch {r.total('pairs, torch')}",
+    ),
+    "nearly": Row(
+        "Nearly identical images: one pixel or all one rounding error away, or times 1 + 1e-6",
+        "value 1e-6; gradient 5e-6, more where [said below](#what-float32-cannot-do)",
+        test("tests/test_gradients.py -k nearly"),
+        of_pairs(("value", "noise", "blurred photo", "photo, one", "photo, every", "photo, times")),
+    ),
+    "degenerate": Row(
+        "Degenerate images, gradients of the two packages, at 96x100 and 1024x1024",
+        "5e-5, more where [said below](#what-float32-cannot-do)",
+        test("tests/test_parity.py -k more_pixels"),
+        lambda r: "; ".join(
+            f"{name}: {r.largest(name, '96x100')}, {r.largest(name, '1024x1024')}"
+            for name in dict.fromkeys(key.partition(",")[0] for key in r.figures)
+        ),
+    ),
+    "mutants": Row(
+        "Wrong versions, written by hand (`tests/mutants.py`)",
+        "all noticed",
+        "python tests/mutants.py",
+        lambda r: r.last(r"\d+ of \d+ mutants killed"),
+    ),
+    "steps": Row(
+        "100,000 steps with an alpha each",
+        "no compilation, live arrays constant, memory grows by less than 5 MiB after step 1,000",
+        test("tests/test_endurance.py -k 100000"),
+        lambda r: (
+            f"compilations {r.largest('compiled')}, {r.largest('jax, MiB')} MiB in JAX, "
+            f"{r.largest('torch, MiB')} MiB in PyTorch"
+        ),
+    ),
+    "sizes": Row(
+        "1,000 sizes of image",
+        "memory bounded; in JAX by `jax.clear_caches()`",
+        test("tests/test_endurance.py -k '1000 and (sizes or clearing)'"),
+        lambda r: (
+            f"PyTorch {r.largest('torch, MiB')} MiB; JAX {r.largest('jax, MiB a size')} MiB a size, "
+            f"{r.largest('jax, MiB kept')} MiB kept"
+        ),
+    ),
+    "threads": Row(
+        "8 threads of 100 calls, 3 processes, 1 and 2 cores, workers by fork and by spawn",
+        "one bit pattern a framework, but where [said below](#the-same-bits)",
+        test("tests/test_concurrency.py"),
+        lambda r: f"{r.passed} of {r.passed + r.failed} tests passed",
+    ),
+    "versions": Row(
+        "The oldest and the newest versions that are accepted",
+        "a part of the tests passes with both",
+        ".ci/versions",
+        lambda r: "; ".join(re.findall(r"\d+ passed", r.output)),
+    ),
+    "build": Row(
+        "Wheel and source archive built twice",
+        "the same bytes",
+        ".ci/build",
+        lambda r: "; ".join(f"{name[-6:]} {digest[:12]}" for digest, name in re.findall(r"(\w{64})  (\S+)", r.output)),
+    ),
+    "audit": Row(
+        "Known vulnerabilities of what is locked",
+        "none",
+        "pip-audit --disable-pip --strict -r requirements-test.txt",
+        lambda r: "none" if r.code == 0 else "not known: " + r.output.strip().splitlines()[-1],
+    ),
+    "accelerator": Row(
+        "A GPU beside the CPU",
+        "1e-5; TF32, determinism, half precision, streams",
+        "python -m pytest -o addopts= -W default -m accelerator tests/test_accelerator.py",
+        lambda r: f"{r.passed} passed, {r.failed} failed" if r.passed + r.failed else "not run: no GPU was at hand",
+    ),
+}
+
+
+def run(command: str) -> Result:
+    """Run a command in the repository, with this Python first on the path."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+        if "-m pytest" in command:
+            environment["PYTEST_ADDOPTS"] = f"--junitxml={report}"
+        done = subprocess.run(
+            command, shell=True, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        passed = failed = skipped = 0
+        figures: dict[str, list[float]] = {}
+        for case in ElementTree.parse(report).iter("testcase") if report.exists() else ():
+            failed += any(case.find(tag) is not None for tag in ("failure", "error"))
+            skipped += case.find("skipped") is not None
+            passed += not any(case.find(tag) is not None for tag in ("failure", "error", "skipped"))
+            for figure in case.iter("property"):
+                figures.setdefault(figure.attrib["name"], []).append(float(figure.attrib["value"]))
+    return Result(done.returncode, done.stdout, passed, failed, skipped, figures)
+
+
+def write(lines: dict[str, str]) -> None:
+    """Put rows in place of those of the same name, or in their order."""
+    page = PAGE.read_text()
+    before, _, rest = page.partition("<!-- table -->\n")
+    old, mark, after = rest.partition("<!-- end of table -->")
+    if not mark:
+        raise ValueError(f"{PAGE}: expected its marks, <!-- table --> and <!-- end of table -->")
+    kept = {row.what: line for row in ROWS.values() for line in old.splitlines() if line.startswith(f"| {row.what} |")}
+    table = "".join(f"{line}\n" for row in ROWS.values() if (line := (kept | lines).get(row.what)))
+    new = PAGE.with_suffix(".new")
+    new.write_text(f"{before}<!-- table -->\n{HEAD}{table}{mark}{after}")
+    new.replace(PAGE)
+
+
+def main() -> int:
+    """Run the rows named on the command line, or all."""
+    parser = argparse.ArgumentParser(description="Run the long tests, and write down what they show.")
+    parser.add_argument("rows", nargs="*", metavar="ROW", help=f"out of {', '.join(ROWS)}; all, if none is given")
+    names = parser.parse_args().rows
+    unknown = set(names) - set(ROWS)
+    if unknown:
+        parser.error(f"no rows: {', '.join(sorted(unknown))}")
+    console, broken = Console(), []
+    for name in names or ROWS:
+        row, start = ROWS[name], time.perf_counter()
+        with console.status(f"{name}: {row.command}"):
+            result = run(row.command)
+        # pytest's 5: no test was there to run.
+        holds = result.code == 0 and (result.passed > 0 or "pytest" not in row.command)
+        minutes = (time.perf_counter() - start) / 60
+        try:
+            found = row.found(result)
+        except (KeyError, ValueError):
+            found = "no figures"
+        verdict = "yes" if holds else "**no**" if result.failed or result.code not in (0, 5) else "not run"
+        write({row.what: f"| {row.what} | {row.promise} | {found} | {verdict} | `{row.command}` | {minutes:.0f} |"})
+        console.print(f"{name}: {verdict}: {found} ({minutes:.1f} min)")
+        if verdict == "**no**":
+            broken.append(name)
+            console.print(result.output[-4000:], markup=False, highlight=False)
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
