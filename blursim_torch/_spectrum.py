@@ -28,10 +28,6 @@ from blursim_torch._taps import optimal_dft_size
 DEAD_ZONE = 64
 # Nearer to 1, photos gain little.
 HIGH_PASS = 0.9
-# What `optimal_dft_size` gives, as a table for the compiler.
-OPTIMAL_DFT_SIZES = sorted(
-    n for i in range(31) for j in range(20) for k in range(14) if (n := 2**i * 3**j * 5**k) <= 2**30
-)
 
 
 def general(a: Tensor, b: Tensor, options: Options) -> Tensor:
@@ -198,6 +194,16 @@ def _padded_area(b: Tensor) -> int | Tensor:
     if not torch.compiler.is_compiling():
         return optimal_dft_size(b.shape[-2]) * optimal_dft_size(b.shape[-1])
     # Looked up, because a search in Python would compile anew for every size.
-    sizes = torch.tensor(OPTIMAL_DFT_SIZES, device=b.device)
-    sides = torch.tensor(b.shape[-2:], device=b.device)
-    return torch.prod(sizes[torch.searchsorted(sizes, sides)].to(b.dtype))
+    sizes = optimal_dft_sizes(b.device)
+    height, width = (torch.amin(sizes.masked_fill(sizes < side, 2**31)) for side in b.shape[-2:])
+    return (height * width).to(b.dtype)
+
+
+def optimal_dft_sizes(device: torch.device) -> Tensor:
+    """What `optimal_dft_size` gives up to 2^30, in no order, and among it numbers above that."""
+    # Made where it is used: a table from the host would be copied, and waited for, at every call.
+    twos, threes, fives = (
+        torch.pow(prime, torch.arange(count, device=device)) for prime, count in ((2, 31), (3, 20), (5, 14))
+    )
+    # Clamped, for no product to leave 64 bits.
+    return torch.clamp(twos[:, None] * threes, max=2**30)[..., None] * fives

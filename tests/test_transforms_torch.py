@@ -18,13 +18,15 @@ import torch
 import torch.utils.checkpoint
 from test_values import OPTIONS, options_of
 from torch import Tensor
+from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.testing import CompileCounterWithBackend
+from torch._functorch._aot_autograd.utils import make_boxed_func
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 from blursim_torch import BlurSim, blursim, blursim_maps, blursim_terms
 from blursim_torch._edges import sobel, sobel_transpose
-from blursim_torch._spectrum import OPTIMAL_DFT_SIZES
+from blursim_torch._spectrum import optimal_dft_sizes
 from blursim_torch._taps import optimal_dft_size
 
 # What PyTorch's own forward mode and compiler say of themselves.
@@ -398,8 +400,26 @@ def test_compiled_transforms_and_the_other_functions() -> None:
 
 
 def test_the_table_of_sizes_for_the_compiler() -> None:
-    for size in range(1, 2000):
-        assert min(n for n in OPTIMAL_DFT_SIZES if n >= size) == optimal_dft_size(size)
+    sizes = optimal_dft_sizes(torch.device("cpu"))
+    for size in (*range(1, 2000), 5**13, 3**18 + 1, 2**30 - 1, 2**30):
+        assert sizes[sizes >= size].min() == optimal_dft_size(size)
+
+
+def test_a_compiled_program_takes_no_table_from_the_host() -> None:
+    """On a GPU it would be copied at every call, and the host would wait for the copy."""
+    targets = []
+
+    def look(graph: torch.fx.GraphModule, _: Any) -> Callable:
+        targets.extend(str(node.target) for node in graph.graph.nodes)
+        return make_boxed_func(graph.forward)
+
+    a, b = (x.requires_grad_() for x in images(2, 3, 17, 16, dtype=torch.float32))
+    torch._dynamo.reset()
+    backend = aot_autograd(fw_compiler=look, bw_compiler=look)
+    torch.compile(blursim, fullgraph=True, backend=backend)(a, b, spectrum="complex").backward()
+    torch._dynamo.reset()
+    assert "aten.mul.Tensor" in targets
+    assert not [x for x in targets if any(name in x for name in ("tensor_constant", "lift_fresh"))]
 
 
 @pytest.mark.parametrize("case", list(itertools.product(SPECTRA, ("area", "relative"), [5])), ids=str)
