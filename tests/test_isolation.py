@@ -28,6 +28,15 @@ class Hidden:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Hidden())
 """
+# Notes connections, and files opened for writing: an audit hook sees them whoever catches the exception.
+WATCH = """
+import os, sys
+seen = []
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo") or event == "open" and arguments[2] & os.O_ACCMODE:
+        seen.append(event)
+sys.addaudithook(watch)
+"""
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
@@ -39,6 +48,13 @@ def loaded_by(code: str, names: set[str]) -> set[str]:
     result = run(f"{code}; import sys; print(*sorted({names!r} & set(sys.modules)))")
     assert result.returncode == 0, result.stderr
     return set(result.stdout.split())
+
+
+def touched_by(name: str, code: str) -> list[str]:
+    """What a new process that has imported the framework connects to, or opens for writing, in `code`."""
+    result = run(f"import sys, {name}; sys.dont_write_bytecode = True{WATCH}\n{code}\nprint(*seen)")
+    assert result.returncode == 0, result.stderr
+    return result.stdout.split()
 
 
 @pytest.mark.parametrize("name", ["jax", "torch"])
@@ -57,8 +73,36 @@ def test_a_package_works_where_nothing_foreign_is_installed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["jax", "torch"])
+def test_a_package_opens_no_connection_and_no_file_for_writing(name: str) -> None:
+    require(name)
+    assert not touched_by(name, f"import blursim_{name}; {USE[name]}")
+
+
+@pytest.mark.parametrize("name", ["jax", "torch"])
+def test_importing_a_package_changes_nothing_of_the_process(name: str) -> None:
+    require(name)
+    result = run(f"""
+import logging, os, random, signal, sys, threading, warnings, numpy, {name}
+def state():
+    return (
+        dict(os.environ), os.getcwd(), list(sys.path), list(sys.meta_path), list(warnings.filters), random.getstate(),
+        str(numpy.random.get_state()), numpy.geterr(), list(logging.root.handlers), threading.enumerate(),
+        [signal.getsignal(number) for number in signal.valid_signals()],
+    )
+before = state()
+import blursim_{name}
+assert state() == before
+""")
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("name", ["jax", "torch"])
 def test_these_tests_can_fail(name: str) -> None:
     require(name)
+    # Port 9 of this machine, where nobody listens.
+    connect = "import socket; socket.socket().connect_ex(('127.0.0.1', 9)); socket.getaddrinfo('127.0.0.1', 9)"
+    write = "open(os.devnull, 'w'); os.open(os.devnull, os.O_RDWR); open(os.devnull)"
+    assert touched_by(name, f"{connect}; {write}") == ["socket.connect", "socket.getaddrinfo", "open", "open"]
     (other,) = {"jax", "torch"} - {name}
     # A module of the other's name stands for one that is not installed.
     fake = f"import sys, types; sys.modules[{other!r}] = types.ModuleType({other!r})"
