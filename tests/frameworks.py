@@ -5,6 +5,7 @@ import functools
 import importlib
 import importlib.util
 import os
+import re
 from types import ModuleType
 from typing import Any
 
@@ -36,6 +37,7 @@ class Framework:
         """Import the package `blursim_<name>`."""
         self.name = name
         self.package: ModuleType = importlib.import_module(f"blursim_{name}")
+        self.version = tuple(map(int, re.findall(r"\d+", importlib.import_module(name).__version__)[:3]))
 
     def array(self, x: np.ndarray, dtype: str | None = None) -> Any:
         """An array of the framework."""

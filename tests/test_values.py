@@ -82,8 +82,8 @@ def test_complex_is_what_was_released(framework: Framework, photos: dict, part: 
         value = framework.value(a, b, alpha=alpha, spectrum="complex")
         worst = max(worst, abs(float(value) / reference.released(a, b, alpha) - 1))
     print(f"{framework.name}: largest relative error: {worst:.2g}")
-    # JAX 0.8.0 to 0.10.0 come to 3e-6, JAX 0.10.2 and PyTorch to 2e-7.
-    assert worst <= 5e-6
+    # Before 0.10.2 JAX rounded long sums more.
+    assert worst <= (5e-6 if framework.name == "jax" and framework.version < (0, 10, 2) else 1e-6)
 
 
 @pytest.mark.parametrize("case", OPTIONS, ids=str)
