@@ -67,6 +67,8 @@ OPTIONS = [
     ({"data_range": np.nan}, ValueError, "data_range: expected a positive finite number, got nan"),
     ({"data_range": 1e-46}, ValueError, "data_range: expected a positive finite number, got 1e-46"),
     ({"data_range": 1e39}, ValueError, "data_range: expected a positive finite number, got 1e+39"),
+    ({"data_range": 2.0**-127}, ValueError, f"data_range: expected a positive finite number, got {2.0**-127}"),
+    ({"data_range": 2.0**127}, ValueError, f"data_range: expected a positive finite number, got {2.0**127}"),
     ({"data_range": 10**400}, ValueError, f"data_range: expected a positive finite number, got {10**400}"),
     ({"data_range": "255"}, ValueError, "data_range: expected a positive finite number, got '255'"),
     ({"data_range": True}, ValueError, "data_range: expected a positive finite number, got True"),
@@ -164,6 +166,11 @@ def test_odd_but_valid_numbers_are_accepted(framework: Framework) -> None:
         "spectrum": np.str_("log"),
     }
     assert framework.value(IMAGE, IMAGE, **options) == 0
+
+
+@pytest.mark.parametrize("data_range", [2.0**-126, float(np.nextafter(2.0**127, 0))])
+def test_the_least_and_the_largest_data_range_are_accepted(framework: Framework, data_range: float) -> None:
+    assert framework.value(IMAGE, IMAGE, data_range=data_range) == 0
 
 
 def test_an_alpha_on_a_device_is_not_checked(framework: Framework) -> None:
