@@ -269,6 +269,15 @@ def test_means_of_opposite_signs(framework: Framework) -> None:
     assert relative_error(framework.gradient(a, b, alpha=0.0), reference.gradients(a, b)[0]) <= 1e-5
 
 
+def test_a_dark_image_beside_a_bright_one(framework: Framework) -> None:
+    """What is a rounding error of the bright one is all there is in the dark one, whichever of the two it is."""
+    noise, bright = np.random.default_rng(0).random((2, 24, 26), np.float32)
+    dark = np.float32(1e-6) * noise
+    for alpha, exact in zip((0.0, 1.0), reference.gradients(dark, bright), strict=True):
+        assert relative_error(framework.gradient(dark, bright, alpha=alpha), exact) <= 2e-6
+        assert relative_error(framework.gradient(bright, dark, 1, alpha=alpha), exact) <= 2e-6
+
+
 def test_the_gradient_has_the_dtype_of_its_input(framework: Framework) -> None:
     a, b = np.random.default_rng(0).random((2, 9, 10), np.float32)
     for dtype in ("float16", "float32", "float64"):
