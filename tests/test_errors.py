@@ -283,6 +283,14 @@ def test_torch_names_devices_that_differ() -> None:
         names.blursim(image, image, alpha=meta[0, 0, 0])
 
 
+def test_a_number_as_a_tensor_may_wait_on_the_cpu() -> None:
+    names = torch_only()
+    image = names.torch.zeros(2, 8, 8, device="meta")
+    assert names.blursim(image, image, alpha=names.torch.tensor(0.5)).device.type == "meta"
+    with pytest.raises(ValueError, match=r"^alpha: expected the device of predictions, meta, got cpu$"):
+        names.blursim(image, image, alpha=names.torch.tensor([0.5, 0.5]))
+
+
 def test_torch_takes_no_numpy_alphas() -> None:
     names = torch_only()
     image = names.torch.zeros(2, 8, 8)
