@@ -161,6 +161,7 @@ def test_an_empty_batch(framework: Framework) -> None:
     assert framework.value(empty, empty, reduction="sum") == 0
     assert framework.terms(empty, empty, reduction="none").shape == (2, 0)
     assert framework.gradient(empty, empty, reduction="sum").shape == (0, 8, 8)
+    assert [x.shape for x in framework.maps(empty, empty)] == [(0, 8, 8)] * 2
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "uint8", "int8", "uint16", "int16"])
