@@ -96,7 +96,7 @@ def test_the_transpose_of_sobel() -> None:
 def test_func(case: tuple[str, str, int]) -> None:
     options: Any = options_of(case)
     a, b = images(2, 7, 8)
-    (d,), alpha = images(2, 7, 8, seed=1)[:1], torch.tensor([0.3, 0.6], dtype=torch.float64)
+    (d, e), alpha = images(2, 7, 8, seed=1), torch.tensor([0.3, 0.6], dtype=torch.float64)
 
     def loss(a: Tensor, b: Tensor, alpha: float | Tensor = 0.9) -> Tensor:
         return blursim(a, b, alpha=alpha, **options)
@@ -122,12 +122,15 @@ def test_func(case: tuple[str, str, int]) -> None:
     close(grad(lambda a: vmap(loss)(a, b).mean())(a), gradient)
     close(jvp(lambda a: loss(a, b), (a,), (d,))[1], torch.sum(gradient * d))
     close(jvp(lambda a: vmap(loss)(a, b).mean(), (a,), (d,))[1], torch.sum(gradient * d))
-    close(jvp(loss, (a, b), (d, d))[1], sum(torch.sum(x * d) for x in grad(loss, (0, 1))(a, b)))
+    by_both = grad(loss, (0, 1))(a, b)
+    close(jvp(loss, (a, b), (d, e))[1], torch.sum(by_both[0] * d) + torch.sum(by_both[1] * e))
     slope = blursim_terms(a, b, **options).specific - blursim_terms(a, b, **options).general
     close(grad(lambda t: loss(a, b, t))(torch.tensor(0.3, dtype=a.dtype)), slope)
     close(jvp(lambda t: loss(a, b, t), (alpha[0],), (torch.ones_like(alpha[0]),))[1], slope)
     both = jacrev(lambda a: tuple(blursim_terms(a, b, **options)))(a)
     close(0.1 * both[0] + 0.9 * both[1], gradient)
+    forward = jvp(lambda a: tuple(blursim_terms(a, b, **options)), (a,), (d,))[1]
+    close(forward, tuple(torch.sum(x * d) for x in both))
     checkpointed = torch.utils.checkpoint.checkpoint(loss, leaf, b, use_reentrant=False)
     close(torch.autograd.grad(checkpointed, leaf)[0], gradient)
 
