@@ -198,7 +198,7 @@ def test_nearly_identical(
             pairs = zip(gradients_of_terms(framework, a, b, case), reference_gradients(a, b, case), strict=True)
             worst[name] = max(worst[name], *itertools.starmap(relative_error, pairs))
     for name, value in worst.items():
-        record_property(f"{spectrum}, {name}, {move}", value)
+        record_property(f"{spectrum}, {name}, {move}", float(value))
     print(f"{framework.name}: largest relative error:", worst)
     assert worst["value"] <= 1e-6
     # Of weak frequencies a float32 transform has the phase less exactly, and the logarithm gives those more weight.

@@ -12,6 +12,8 @@ from frameworks import Framework
 
 SPECTRA, NORMALIZATIONS, SIZES = ("magnitude", "complex", "log"), ("area", "relative"), (3, 5, 7)
 OPTIONS = list(itertools.product(SPECTRA, NORMALIZATIONS, SIZES))
+# For tests that take many seconds each: those of the other kernels run with the slow tests.
+OPTIONS_BY_COST = [pytest.param(case, marks=() if case[2] == 5 else pytest.mark.slow) for case in OPTIONS]
 
 
 def options_of(case: tuple[str, str, int]) -> dict:
@@ -36,7 +38,7 @@ def random_cases() -> list[tuple[tuple[int, int], tuple[str, str, int]]]:
     return cases
 
 
-@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in (1, 2, 3))])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-6)])
 def test_300_shapes_against_the_reference(framework: Framework, part: int, dtype: str, tolerance: float) -> None:
     rng = np.random.default_rng(part)
