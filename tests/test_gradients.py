@@ -177,7 +177,7 @@ def test_nearly_identical(
     framework: Framework, photos: dict, spectrum: Any, move: str, record_property: Callable
 ) -> None:
     """Both terms, both normalizations, noise and a photo sharp and blurred."""
-    photo = (photos["camera"][:128, :120] / 255).astype(np.float32)
+    photo = (photos["camera"][:256, :256] / 255).astype(np.float32)
     images = {
         "noise": np.random.default_rng(5).random((64, 60), np.float32),
         "photo": photo,
@@ -199,9 +199,9 @@ def test_nearly_identical(
             worst[name] = max(worst[name], *itertools.starmap(relative_error, pairs))
     for name, value in worst.items():
         record_property(f"{spectrum}, {name}, {move}", float(value))
-    print(f"{framework.name}: largest relative error:", worst)
-    assert worst["value"] <= 1e-6
-    # Of weak frequencies a float32 transform has the phase less exactly, and the logarithm gives those more weight.
+    print(f"{framework.name}, {spectrum}:", ", ".join(f"{name} {value:.1e}" for name, value in worst.items()))
+    # Weak frequencies are the less exact in a float32 transform, and the logarithm gives them more weight.
+    assert worst["value"] <= (5e-6 if spectrum == "log" else 1e-6)
     assert worst["noise"] <= (3e-5 if spectrum == "log" else 5e-6)
     assert worst["blurred photo"] <= (3e-5 if spectrum == "log" else 2e-5)
     # A product is rounded in each pixel by itself: edges that cancelled in 8 bits are then rounding errors alone.
