@@ -153,7 +153,10 @@ def _high_pass(x: Tensor, dim: int, count: int) -> tuple[Tensor, Tensor, Tensor]
     # Detached, because the result does not depend on it.
     correlation = safe_divide(plane_sum(x * shifted, keepdim=True), plane_sum(x * x, keepdim=True))
     share = torch.clamp(correlation, 0, HIGH_PASS).detach()
-    angle = torch.arange(count, dtype=x.dtype, device=x.device) * (2 * math.pi / x.shape[dim])
+    size = x.shape[dim]
+    frequency = torch.arange(count, dtype=x.dtype, device=x.device)
+    # Negative beyond the half, as small angles are the more exact.
+    angle = torch.where(2 * frequency > size, frequency - size, frequency) * (2 * math.pi / size)
     angle = angle.unsqueeze(-1) if dim == -2 else angle
     inverse = 1 / torch.complex(1 - share * torch.cos(angle), share * torch.sin(angle))
     # The difference first: where a plane is smooth it is exact, and a product would round as the transform does.
@@ -186,7 +189,8 @@ def _log_offset(area: int, options: Options) -> float:
 
 def _variance(b: Tensor, options: Options) -> Tensor:
     """The variance of every plane, plus that of one grey level so that a flat one is not divided by 0."""
-    return torch.var(b, dim=(-2, -1), correction=0) + options.grey_level() ** 2
+    centred = b - plane_mean(b)
+    return plane_sum(centred * centred) / (b.shape[-2] * b.shape[-1]) + options.grey_level() ** 2
 
 
 def _padded_area(b: Tensor) -> int | Tensor:

@@ -100,7 +100,7 @@ MUTANTS = [
         LOW_CONTRAST,
         "_spectrum.py",
         jax=("np.arange(count) / size", "np.arange(count) / count"),
-        torch=("(2 * math.pi / x.shape[dim])", "(2 * math.pi / count)"),
+        torch=("(2 * math.pi / size)", "(2 * math.pi / count)"),
     ),
     *idea(
         "no-area-in-general",
@@ -193,7 +193,7 @@ MUTANTS = [
         FLAT,
         "_spectrum.py",
         jax=("axis=(-2, -1)) + options.grey_level() ** 2", "axis=(-2, -1))"),
-        torch=("correction=0) + options.grey_level() ** 2", "correction=0)"),
+        torch=("(b.shape[-2] * b.shape[-1]) + options.grey_level() ** 2", "(b.shape[-2] * b.shape[-1])"),
     ),
     *idea(
         "contrast-of-prediction",

@@ -64,9 +64,9 @@ def note(device: Device, record_property: Callable) -> Callable[..., None]:
     """Print figures and record them."""
 
     def note(what: str, **figures: float) -> None:
-        text = f"{device.framework} on {device.name}: " + ", ".join(f"{k} {x:.1e}" for k, x in figures.items())
-        print(f"{what}: {text}")
-        record_property(what, text)
+        print(f"{device.framework} on {device.name}, {what}:", ", ".join(f"{k} {x:.1e}" for k, x in figures.items()))
+        for k, x in figures.items():
+            record_property(f"{device.framework} on {device.name}, {what}, {k}", x)
 
     return note
 
@@ -113,9 +113,10 @@ def on(device: Device, pair: Any, **options: Any) -> list[np.ndarray]:
 
 
 def errors(actual: list[Any], expected: list[Any]) -> dict[str, float]:
-    """The L2 norm of each error over that of the expected, if it is not 0."""
+    """The L2 norm of each error over that of the expected, if it is not 0; inf for NaN, which `max` would pass over."""
     pairs = zip(("value", "by_predictions", "by_targets"), arrays(actual), arrays(expected), strict=True)
-    return {k: float(np.linalg.norm(x.astype(np.float64) - y) / np.linalg.norm(y)) for k, x, y in pairs if np.any(y)}
+    norms = {k: np.linalg.norm(x.astype(np.float64) - y) / np.linalg.norm(y) for k, x, y in pairs if np.any(y)}
+    return {k: float(x) if np.isfinite(x) else np.inf for k, x in norms.items()}
 
 
 def same(actual: list[Any], expected: list[Any]) -> bool:

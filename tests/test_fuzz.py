@@ -35,6 +35,8 @@ PIXELS: tuple[Callable[[np.ndarray], np.ndarray], ...] = (
     np.ones_like,
     np.round,
     lambda x: np.sign(x - 0.5),
+    # Below the smallest normal number.
+    lambda x: 1e-42 * x,
 )
 WRONG_OPTIONS: dict[str, tuple] = {
     "sobel_kernel_size": (0, 1, 4, 9, -3, 5.0, "5", None, True),
@@ -65,7 +67,8 @@ def draw_call(rng: Generator) -> tuple[list[Any], dict[str, Any], tuple[str, str
     options = {
         "channel_axis": axis,
         "data_range": 100 if turn % 2 else 1.0,
-        "alpha": float(rng.random()),
+        # Of few digits: rounded to float32, 1 - alpha would be another.
+        "alpha": round(64 * rng.random()) / 64,
         "reduction": "none",
         **options_of(OPTIONS[turn]),
     }
@@ -93,7 +96,8 @@ def right_call(framework: Framework, rng: Generator) -> None:
     values = call(framework, images, options)
     assert values.dtype == np.float32
     expected = expected_values(images, options, case)
-    np.testing.assert_allclose(values, expected, rtol=5e-6, atol=3e-7)
+    # The logarithm weighs a bin by 1 / |A|: of so few bins, one of almost nothing passes its rounding error on.
+    np.testing.assert_allclose(values, expected, rtol=2e-5 if case[0] == "log" else 5e-6, atol=3e-7)
 
 
 def wrong_option(framework: Framework, rng: Generator) -> None:
@@ -136,7 +140,7 @@ def poisoned_pixel(framework: Framework, rng: Generator) -> None:
     np.testing.assert_array_equal(values[finite], sound[finite])
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [200, pytest.param(20_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "check", [right_call, wrong_option, wrong_image, wrong_shape, poisoned_pixel], ids=lambda check: check.__name__
 )

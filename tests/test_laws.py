@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import reference
 from frameworks import Framework
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from test_values import OPTIONS, options_of
 
@@ -69,11 +69,10 @@ def symmetry(framework: Framework, draw: Draw) -> None:
     """Under `"area"`, and under `"log"` General under both, the roles of the images can be exchanged."""
     (a, b, _), (spectrum, normalization, _), *_ = draw
     options = options_of(draw.case)
+    assume(normalization == "area" or spectrum == "log")
     there, back = framework.terms(a, b, **options), framework.terms(b, a, **options)
-    if normalization == "area":
-        assert_close(there, back, a, b)
-    elif spectrum == "log":
-        assert_close(there[0], back[0], a, b)
+    terms = slice(0, 2 if normalization == "area" else 1)
+    assert_close(there[terms], back[terms], a, b)
 
 
 def zero_at_identity(framework: Framework, draw: Draw) -> None:
@@ -119,10 +118,11 @@ def specific_ignores_brightness(framework: Framework, draw: Draw) -> None:
 
 def triangle_inequality(framework: Framework, draw: Draw) -> None:
     """Under `"area"` each term is a distance, and under `"log"` General under both."""
-    a, b, c = draw.images
+    (a, b, c), (spectrum, normalization, _), *_ = draw
+    assume(normalization == "area" or spectrum == "log")
     ab, bc, ac = (framework.terms(*pair, **options_of(draw.case)) for pair in ((a, b), (b, c), (a, c)))
-    holds = ac <= ab + bc + CLOSE * size_of(a, b, c)
-    assert holds.all() or (draw.case[1] == "relative" and (draw.case[0] != "log" or holds[0]))
+    terms = slice(0, 2 if normalization == "area" else 1)
+    assert (ac <= ab + bc + CLOSE * size_of(a, b, c))[terms].all()
 
 
 def general_is_at_most_the_pixels_distance(framework: Framework, draw: Draw) -> None:
@@ -144,8 +144,7 @@ def norm_of_sobel(shape: tuple[int, int], size: int) -> float:
 def gradients_are_bounded(framework: Framework, draw: Draw) -> None:
     """The terms are Lipschitz: General by 1 / sqrt(N), Specific by the norm of Sobel over N."""
     (a, b, _), (spectrum, normalization, size), *_ = draw
-    if normalization == "relative" or spectrum == "log":
-        return
+    assume(normalization == "area" and spectrum != "log")
     a, b = a.astype(np.float32), b.astype(np.float32)
     bounds = {0.0: 1 / np.sqrt(a.size), 1.0: norm_of_sobel(a.shape, size) / a.size}
     for (alpha, bound), argument in itertools.product(bounds.items(), (0, 1)):
@@ -156,8 +155,7 @@ def gradients_are_bounded(framework: Framework, draw: Draw) -> None:
 def relative_ignores_contrast(framework: Framework, draw: Draw) -> None:
     """Far above the floor of a grey level, under `"relative"`; `"log"` has a floor of its own."""
     (a, b, _), (_, _, size), *_ = draw
-    if np.std(b) < 1e-3 or np.linalg.norm(reference.edges(b, size)) < 1e-3:
-        return
+    assume(np.std(b) > 1e-3 and np.linalg.norm(reference.edges(b, size)) > 1e-3)
     # Against a contrast of 1e-3, the floor squared is less than 1e-13.
     low, high = (
         framework.terms(k * a, k * b, spectrum=spectrum, normalization="relative", sobel_kernel_size=size)
@@ -176,13 +174,15 @@ def a_batch_is_its_images(framework: Framework, draw: Draw) -> None:
 
 
 def powers_of_two_change_no_bit(framework: Framework, draw: Draw) -> None:
-    """Under `"area"`, all but `"log"`: the value scales, the gradient stays, bit for bit, in float32."""
+    """Under `"area"`, all but `"log"`: the value scales, the gradient stays, bit for bit, in float32.
+
+    Of smaller pixels, squares of edges and of frequencies that are rounding errors vanish.
+    """
     (a, b, _), (spectrum, normalization, _), *_ = draw
-    if normalization == "relative" or spectrum == "log":
-        return
+    assume(normalization == "area" and spectrum != "log")
     a, b = a.astype(np.float32), b.astype(np.float32)
     options = {"alpha": draw.alpha, **options_of(draw.case)}
-    scale = np.float32(2.0 ** draw.rng.integers(-40, 41))
+    scale = np.float32(2.0 ** draw.rng.integers(-20, 41))
     assert framework.value(scale * a, scale * b, **options) == scale * framework.value(a, b, **options)
     for argument in (0, 1):
         np.testing.assert_array_equal(
@@ -217,25 +217,26 @@ def test_law(framework: Framework, law: Callable[[Framework, Draw], None], count
         deadline=None,
         database=None,
         derandomize=count < 1000,
-        suppress_health_check=[HealthCheck.too_slow],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
     @given(draws())
     def holds(draw: Draw) -> None:
         nonlocal drawn
-        drawn += 1
         law(framework, draw)
+        drawn += 1
 
     holds()
     record_property(f"draws, {framework.name}", drawn)
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
 def test_a_thousand_identical_pairs(framework: Framework, record_property: Any) -> None:
     """Value and both gradients exactly 0 at either end of alpha and between, the Hessian finite."""
     rng = np.random.default_rng(0)
     for i in range(1000):
         case, shape = OPTIONS[i % len(OPTIONS)], SHAPES[i % len(OPTIONS) % len(SHAPES)]
-        x = draw_image(rng, KINDS[i % len(KINDS)], shape).astype(np.float32)
+        x = draw_image(rng, KINDS[i // len(OPTIONS) % len(KINDS)], shape).astype(np.float32)
         for alpha in (0.0, 0.5, 1.0):
             options = {"alpha": alpha, **options_of(case)}
             assert framework.value(x, x, **options) == 0
