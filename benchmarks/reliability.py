@@ -65,7 +65,8 @@ def of_nearly(result: Result) -> str:
     moves = ("one pixel", "every pixel", "times 1 + 1e-6")
     return "; ".join(
         f"`{spectrum}`: value {result.largest(spectrum, 'value')}, "
-        f"gradients: noise {result.largest(spectrum, 'noise')}, blurred photo {result.largest(spectrum, 'blurred photo')}, "
+        f"gradients: noise {result.largest(spectrum, 'noise')}, "
+        f"blurred photo {result.largest(spectrum, 'blurred photo')}, "
         f"8-bit photo {' / '.join(result.largest(spectrum, 'photo', move) for move in moves)}"
         for spectrum in ("magnitude", "complex", "log")
     )
