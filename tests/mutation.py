@@ -3,7 +3,7 @@
 Needs `pip install cosmic-ray==8.7.0`, whose operators `mutation.toml` chooses. Each mutant runs in a copy of the tree,
 against a few quick tests and, where they pass, against many more; what ends neither within its limit is killed too.
 A mutant that does not compile, or that changes nothing but annotations, is none. Prints a Markdown table and the
-survivors; exits with 1 if fewer than 90 % are killed. `mutation_survivors.md` says why those known survive.
+survivors; exits with 1 if fewer than 90 % are killed. docs/reliability.md says why those known survive.
 """
 
 import argparse

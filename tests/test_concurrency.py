@@ -14,7 +14,6 @@ import pytest
 from frameworks import NAMES, Framework, load, require
 from processes import in_new_process
 
-pytestmark = pytest.mark.slow
 # 72 planes are several blocks in both packages. Not among these shapes: batches of at most 64 columns, of which MKL's
 # inverse transforms are others with two threads than with one.
 SHAPES = {"blocks": (24, 3, 128, 128), "one image": (512, 512)}

@@ -10,7 +10,6 @@ import pytest
 from frameworks import NAMES, require
 from processes import in_new_process
 
-pytestmark = pytest.mark.slow
 # How many sizes JAX may keep programs for until its cache is cleared.
 ROUND = 4
 

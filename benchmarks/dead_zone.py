@@ -1,0 +1,60 @@
+"""From which magnitude on a frequency has a phase: `python -m benchmarks.dead_zone [jax|torch]`, some minutes.
+
+For several values of `DEAD_ZONE` in `_spectrum.py`, the relative error of the gradient of General in float32,
+for images with frequencies that are 0, or nearly. Too small, and rounding errors are given a phase; too large, and true
+frequencies lose theirs. Prints a Markdown table.
+"""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+from rich.console import Console
+from rich.progress import track
+from skimage import data
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+import reference
+from frameworks import load
+from test_gradients import relative_error, zoo
+
+ZONES = (0, 4, 8, 16, 32, 64, 128, 256)
+
+
+def images(height: int, width: int) -> dict[str, np.ndarray]:
+    """Besides those of the tests, ones of which whole bands of frequencies are 0."""
+    photo = (data.camera() / np.float32(255)).astype(np.float32)
+    half = cv2.resize(photo, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    whole = cv2.resize(photo, (width, height), interpolation=cv2.INTER_AREA)
+    return zoo((height, width)) | {
+        "tiled": np.tile(np.random.default_rng(3).random((height // 4, width // 4), np.float32), (4, 4)),
+        "photo, pixels doubled": half.repeat(2, 0).repeat(2, 1),
+        "blurred photo": cv2.GaussianBlur(whole, (0, 0), 2),
+    }
+
+
+def main() -> None:
+    """Measure, then print the table."""
+    parser = argparse.ArgumentParser(description="The error of the gradient by the constant DEAD_ZONE.")
+    parser.add_argument("framework", nargs="?", choices=("jax", "torch"), default="torch")
+    name = parser.parse_args().framework
+    framework, module = load(name), importlib.import_module(f"blursim_{name}._spectrum")
+    cases = [(shape, kind, a) for shape in ((96, 100), (1024, 1024)) for kind, a in images(*shape).items()]
+    exact = [reference.gradients(a, np.random.default_rng(1).random(a.shape, np.float32))[0] for *_, a in cases]
+    errors = np.zeros((len(cases), len(ZONES)))
+    for j, module.DEAD_ZONE in track(list(enumerate(ZONES)), console=Console(stderr=True)):
+        if name == "jax":
+            importlib.import_module("jax").clear_caches()
+        for i, (*_, a) in enumerate(cases):
+            noise = np.random.default_rng(1).random(a.shape, np.float32)
+            errors[i, j] = relative_error(framework.gradient(a, noise, alpha=0.0), exact[i])
+    print("| size | image |", " | ".join(map(str, ZONES)), "|\n|---|---|" + "---|" * len(ZONES))
+    for (shape, kind, _), row in zip(cases, errors, strict=True):
+        print(f"| {shape[0]}x{shape[1]} | {kind} |", " | ".join(f"{x:.0e}" for x in row), "|")
+
+
+if __name__ == "__main__":
+    main()
