@@ -9,6 +9,7 @@ import argparse
 import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -41,7 +42,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The error of the gradient by the constant DEAD_ZONE.")
     parser.add_argument("framework", nargs="?", choices=("jax", "torch"), default="torch")
     name = parser.parse_args().framework
-    framework, module = load(name), importlib.import_module(f"blursim_{name}._spectrum")
+    framework = load(name)
+    module: Any = importlib.import_module(f"blursim_{name}._spectrum")
     cases = [(shape, kind, a) for shape in ((96, 100), (1024, 1024)) for kind, a in images(*shape).items()]
     exact = [reference.gradients(a, np.random.default_rng(1).random(a.shape, np.float32))[0] for *_, a in cases]
     errors = np.zeros((len(cases), len(ZONES)))

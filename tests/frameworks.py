@@ -30,6 +30,20 @@ def require(framework: str, *others: str) -> None:
         pytest.skip(f"{', '.join(missing)} not installed", allow_module_level=True)
 
 
+def count_compilations() -> list[float]:
+    """A list that has one entry more for every program that XLA compiles from now on."""
+    import jax
+
+    seen = []
+
+    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
+        if event == "/jax/core/compile/backend_compile_duration":
+            seen.append(duration_secs)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    return seen
+
+
 class Framework:
     """The public functions of one package, on NumPy arrays."""
 

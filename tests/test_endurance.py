@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from frameworks import NAMES, require
+from frameworks import NAMES, count_compilations, require
 from processes import in_new_process
 
 # How many sizes JAX may keep programs for until its cache is cleared.
@@ -65,20 +65,6 @@ def live(name: str) -> int:
     import torch
 
     return sum(issubclass(type(x), torch.Tensor) for x in gc.get_objects())
-
-
-def count_compilations() -> list[float]:
-    """A list that has one entry more for every program that XLA compiles from now on."""
-    import jax
-
-    seen = []
-
-    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
-        if event == "/jax/core/compile/backend_compile_duration":
-            seen.append(duration_secs)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    return seen
 
 
 def take_steps(name: str, steps: int) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Every public function under every transform of JAX, with and without `jit`, and what is compiled how often."""
 
 # ruff: noqa: E402
-from frameworks import require
+from frameworks import count_compilations, require
 
 require("jax", "optax")
 
@@ -34,18 +34,6 @@ close = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-8)
 @pytest.fixture(params=[False, True], ids=["eager", "jit"])
 def maybe_jit(request: pytest.FixtureRequest) -> Callable:
     return jax.jit if request.param else lambda function: function
-
-
-def compilations() -> list[float]:
-    """A list that has one entry more for every program that XLA compiles from now on."""
-    seen = []
-
-    def listen(event: str, duration_secs: float, **kwargs: str | int) -> None:
-        if event == "/jax/core/compile/backend_compile_duration":
-            seen.append(duration_secs)
-
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    return seen
 
 
 @pytest.mark.parametrize("spectrum", SPECTRA)
@@ -180,12 +168,12 @@ def test_alpha_never_recompiles() -> None:
     alphas, schedules = list(jnp.linspace(0.9, 0.1, 1000)), [schedule(i) for i in range(1000)]
     for function in (blursim, jax.jit(blursim)):
         for kind, alpha in kinds.items():
-            seen = compilations()
+            seen = count_compilations()
             values = [function(a, b, alpha=alpha(i)) for i in range(1000)]
             print(f"{kind}: {len(seen)} compilations")
             assert len(seen) <= 1, kind
             assert len(set(map(float, values))) > 990
-    seen = compilations()
+    seen = count_compilations()
     blursim(a[:, 1:], b[:, 1:])
     assert len(seen) >= 1, "the counter counts"
 
@@ -193,7 +181,7 @@ def test_alpha_never_recompiles() -> None:
 def test_the_object_with_another_alpha_does_not_recompile() -> None:
     evaluate = jax.jit(lambda loss, a, b: loss(a, b))
     evaluate(BlurSim(alpha=0.9), A, B)
-    seen = compilations()
+    seen = count_compilations()
     for alpha in np.linspace(0, 1, 11):
         evaluate(BlurSim(alpha=float(alpha)), A, B)
     assert not seen
