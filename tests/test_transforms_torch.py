@@ -48,7 +48,12 @@ def close(actual: Any, expected: Any, rtol: float = 1e-10, atol: float = 1e-12) 
     torch.testing.assert_close(actual, expected, rtol=rtol, atol=atol)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+# Every other of these shapes with the slow tests.
+@pytest.mark.parametrize(
+    "shape",
+    [pytest.param(shape, marks=pytest.mark.slow if i % 2 else ()) for i, shape in enumerate(SHAPES)],
+    ids=str,
+)
 def test_gradcheck(shape: tuple[int, ...]) -> None:
     """Slowly, by every pixel: forward, reverse and batched, by both images and alpha, every option."""
     for i, (spectrum, normalization) in enumerate(itertools.product(SPECTRA, ("area", "relative"))):
@@ -352,7 +357,7 @@ def test_alpha_hardly_recompiles(kind: str) -> None:
         assert counter.frame_count == 3 or kind == "tensor", "the counter counts"
 
 
-@pytest.mark.parametrize("case", [OPTIONS[1], OPTIONS[7], OPTIONS[16]], ids=str)
+@pytest.mark.parametrize("case", [OPTIONS[1], OPTIONS[7], pytest.param(OPTIONS[16], marks=pytest.mark.slow)], ids=str)
 def test_shapes_hardly_recompile(case: tuple[str, str, int]) -> None:
     options: Any = options_of(case)
     with compilations() as (compiler, counter):
@@ -375,8 +380,10 @@ def test_inductor(case: tuple[str, str, int]) -> None:
     options: Any = options_of(case)
     with compilations("inductor") as (compiler, counter):
         compiled = compiler(blursim)
+        # Sums are rounded in another order, and the logarithm weighs a bin by 1 / |A|, weak ones most.
+        rtol = 5e-6 if case[0] == "log" else 1e-6
         for alpha in (0.9, 0.5, 0.1):
-            compare_compiled(compiled, *images(2, 3, 17, 16, dtype=torch.float32), rtol=1e-6, alpha=alpha, **options)
+            compare_compiled(compiled, *images(2, 3, 17, 16, dtype=torch.float32), rtol=rtol, alpha=alpha, **options)
         assert counter.frame_count <= 2
         x, _ = images(2, 3, 17, 16, dtype=torch.float32)
         for same in (x, torch.zeros_like(x)):
