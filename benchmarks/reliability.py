@@ -41,10 +41,6 @@ class Result(NamedTuple):
         found = [x for key, xs in self.figures.items() if set(parts) <= set(key.split(", ")) for x in xs]
         return format(max(found), form) if found else "no figure"
 
-    def last(self, pattern: str) -> str:
-        """What the last match of a pattern in the output says."""
-        return (re.findall(pattern, self.output) or ["nothing"])[-1]
-
 
 class Row(NamedTuple):
     """One line of the table: `found` says what a result shows."""
@@ -131,7 +127,7 @@ ROWS = {
         "Wrong versions, written by hand (`tests/mutants.py`)",
         "all noticed",
         "python tests/mutants.py",
-        lambda r: r.last(r"\d+ of \d+ mutants killed"),
+        lambda r: "".join(re.findall(r"\d+ of \d+ mutants killed", r.output)),
     ),
     "mutation": Row(
         "Wrong versions, made by cosmic-ray: 150 of each package at random",
@@ -213,15 +209,15 @@ def run(command: str) -> Result:
     return Result(done.returncode, done.stdout, passed, failed, figures)
 
 
-def write(lines: dict[str, str]) -> None:
-    """Put rows in place of those of the same name, or in their order."""
+def write(what: str, line: str) -> None:
+    """Put a row in place of the one of that name, or in its order."""
     page = PAGE.read_text()
     before, _, rest = page.partition("<!-- table -->\n")
     old, mark, after = rest.partition("<!-- end of table -->")
     if not mark:
         raise ValueError(f"{PAGE}: expected its marks, <!-- table --> and <!-- end of table -->")
-    kept = {row.what: line for row in ROWS.values() for line in old.splitlines() if line.startswith(f"| {row.what} |")}
-    table = "".join(f"{line}\n" for row in ROWS.values() if (line := (kept | lines).get(row.what)))
+    lines = {kept.split(" | ")[0].removeprefix("| "): kept for kept in old.splitlines()} | {what: line}
+    table = "".join(f"{lines[row.what]}\n" for row in ROWS.values() if row.what in lines)
     new = PAGE.with_suffix(".new")
     new.write_text(f"{before}<!-- table -->\n{HEAD}{table}{mark}{after}")
     new.replace(PAGE)
@@ -248,7 +244,7 @@ def main() -> int:
             # Only what is not at hand may be left out: a GPU, or a tool that is not installed.
             absent = result.code == 127 or (name == "accelerator" and not result.failed)
             verdict = "not run" if absent else "**no**"
-        write({row.what: f"| {row.what} | {row.promise} | {found} | {verdict} | `{row.command}` | {minutes:.0f} |"})
+        write(row.what, f"| {row.what} | {row.promise} | {found} | {verdict} | `{row.command}` | {minutes:.0f} |")
         console.print(f"{name}: {verdict}: {found} ({minutes:.1f} min)")
         if verdict == "**no**":
             broken.append(name)
