@@ -205,8 +205,9 @@ def _compare(
     dtype = compute_dtype(predictions, targets)
     a, b = to_planes(predictions, options, dtype), to_planes(targets, options, dtype)
     if alpha is not None:
-        # A product, because the compiler takes a number put into a tensor any other way for a constant.
-        weight = alpha.to(a) if isinstance(alpha, Tensor) else a.new_ones(()) * alpha
+        # A product, because the compiler takes a number put into a tensor any other way for a constant, and because a
+        # copy of a tensor on the CPU would wait for the device.
+        weight = (a.new_ones(()) * alpha).to(a.dtype)
         alpha = weight.unsqueeze(-1).expand(a.shape[:-2])
 
     def reduce(values: Tensor) -> Tensor:

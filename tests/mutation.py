@@ -27,8 +27,8 @@ from typing import NamedTuple
 
 from mutants import BATCH, CHANNELS, FLAT, FLAT_LOG, MAPS, ONE_ULP, ROOT, TREE
 
-# Operators of cosmic-ray that are left out. Kept are one partner for each arithmetic operator, and the neighbour and the
-# opposite of each comparison; the rest is killed by a TypeError or nearly so (shifts and bits of floats, `is` of
+# Operators of cosmic-ray that are left out. One partner for each arithmetic operator stays, and of each comparison the
+# neighbour and the opposite; the rest is killed by a TypeError or nearly so (shifts and bits of floats, `is` of
 # numbers, `~`), and would flatter the rate.
 EXCLUDED = re.compile(
     r"core/Replace("
