@@ -270,6 +270,10 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.sample is not None and arguments.sample < 1:
         parser.error(f"--sample: expected at least 1, got {arguments.sample}")
+    if importlib.util.find_spec("cosmic_ray") is None:
+        print("needs pip install cosmic-ray==8.7.0", file=sys.stderr)
+        # As a shell says of a command that it does not find.
+        return 127
     rows, survivors, total, all_killed = {}, [], 0, 0
     with tempfile.TemporaryDirectory() as folder:
         tree = Path(folder, "tree")

@@ -9,16 +9,24 @@ from pathlib import Path
 from typing import Any
 
 TESTS = Path(__file__).parent
-RUN = (
-    "import json, sys; sys.path.insert(0, {!r}); from {} import {} as f; print(json.dumps(f(*json.loads(sys.argv[1]))))"
-)
+# The cores are chosen before anything counts them.
+RUN = """
+import json, os, sys
+if {0}:
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{0}])
+sys.path.insert(0, {1!r})
+from {2} import {3} as f
+print(json.dumps(f(*json.loads(sys.argv[1]))))
+"""
 
 
-def in_new_process(function: Callable, *arguments: Any, timeout: float = 3600, **environment: str) -> Any:
-    """What `function`, of a module, returns there; arguments and result are as JSON has them."""
-    code = RUN.format(str(TESTS), function.__module__, function.__name__)
-    # One thread and one device unless it is asked for more.
-    settings = os.environ | {"XLA_FLAGS": "", "OMP_NUM_THREADS": "1"} | environment
+def in_new_process(
+    function: Callable, *arguments: Any, timeout: float = 3600, cores: int = 0, **environment: str
+) -> Any:
+    """What `function`, of a module, returns there, on so many cores (0: all); arguments and result are as in JSON."""
+    code = RUN.format(cores, str(TESTS), function.__module__, function.__name__)
+    # One device, and one thread unless it is asked for more.
+    settings = os.environ | {"XLA_FLAGS": "", "OMP_NUM_THREADS": str(cores or 1)} | environment
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", code, json.dumps(arguments)],
         capture_output=True,

@@ -17,11 +17,6 @@ from processes import in_new_process
 # 72 planes are several blocks in both packages. Not among these shapes: batches of at most 64 columns, of which MKL's
 # inverse transforms are others with two threads than with one.
 SHAPES = {"blocks": (24, 3, 128, 128), "one image": (512, 512)}
-# One thread and two. XLA has as many as it may use cores, or one for an operation where its flag says so.
-THREADS: dict[str, dict[str, dict]] = {
-    "torch": {"one": {"OMP_NUM_THREADS": "1"}, "two": {"OMP_NUM_THREADS": "2"}},
-    "jax": {"one": {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false"}, "two": {}},
-}
 # How long a worker may take until it counts as hung.
 PATIENCE = 120
 OPTIONS: list[dict] = [
@@ -66,10 +61,10 @@ def fingerprints(name: str) -> dict[str, str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_process_gives_the_same_bits(name: str, restarts: int) -> None:
     require(name)
-    one = [in_new_process(fingerprints, name, **THREADS[name]["one"]) for _ in range(restarts)]
+    one = [in_new_process(fingerprints, name, cores=1) for _ in range(restarts)]
     assert all(hashes == one[0] for hashes in one)
-    two = [in_new_process(fingerprints, name, **THREADS[name]["two"]) for _ in range(restarts - 1)]
-    # With several threads XLA's `rfft2` of one image differs from call to call in its last bits.
+    two = [in_new_process(fingerprints, name, cores=2) for _ in range(restarts - 1)]
+    # On several cores XLA's `rfft2` of one image differs from call to call in its last bits.
     cases = SHAPES if name == "torch" else ["blocks"]
     assert {case: {hashes[case] for hashes in one + two} for case in cases} == {case: {one[0][case]} for case in cases}
 

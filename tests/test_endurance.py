@@ -21,6 +21,16 @@ def resident() -> float:
     return psutil.Process().memory_info().rss / 2**20
 
 
+def compilations(name: str) -> Callable[[], int]:
+    """How many programs have been compiled; of eager PyTorch none is."""
+    if name == "jax":
+        seen = count_compilations()
+        return lambda: len(seen)
+    from torch._dynamo.utils import counters
+
+    return lambda: counters["stats"]["unique_graphs"]
+
+
 def descent(name: str, height: int = 16, width: int = 16) -> Callable[[float], float]:
     """A step of gradient descent on a batch of two images, from an alpha to the loss."""
     a, b = np.random.default_rng(0).random((2, 2, height, width), np.float32)
@@ -43,12 +53,14 @@ def descent(name: str, height: int = 16, width: int = 16) -> Callable[[float], f
     from blursim_torch import BlurSim
 
     leaf, fixed, loss = torch.tensor(a, requires_grad=True), torch.tensor(b), BlurSim()
+    # Traced as the usual backend does, in a tenth of its time.
+    compiled = torch.compile(loss, fullgraph=True, backend="aot_eager") if name == "torch.compile" else loss
     optimizer = torch.optim.SGD([leaf], lr=0.01)
 
     def step_torch(alpha: float) -> float:
         loss.alpha = alpha
         optimizer.zero_grad()
-        value = loss(leaf, fixed)
+        value = compiled(leaf, fixed)
         value.backward()
         optimizer.step()
         return value.item()
@@ -68,22 +80,22 @@ def live(name: str) -> int:
 
 
 def take_steps(name: str, steps: int) -> dict[str, Any]:
-    step, seen = descent(name), []
+    step, count, start = descent(name), compilations(name), 0
     arrays, memory, values = [], [], []
     for i in range(steps):
-        if i == 10 and name == "jax":
-            seen = count_compilations()
+        if i == 10:
+            start = count()
         value = step(0.9 - 0.8 * i / steps)
         if i >= 1000 and i % 100 == 0:
             arrays.append(live(name))
             memory.append(resident())
             values.append(value)
     # Read before the proof that the counter counts.
-    compiled = len(seen)
+    compiled = count()
     descent(name, 17, 16)(0.5)
     return {
-        "compiled": compiled,
-        "compiled for another size": len(seen) - compiled,
+        "compiled": compiled - start,
+        "compiled for another size": count() - compiled,
         "arrays": sorted(set(arrays)),
         "MiB": memory[0],
         "MiB more": max(memory) - memory[0],
@@ -91,16 +103,22 @@ def take_steps(name: str, steps: int) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("steps", [3_000, pytest.param(100_000, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        *((name, 3_000) for name in NAMES),
+        *(pytest.param(name, 100_000, marks=pytest.mark.slow) for name in (*NAMES, "torch.compile")),
+    ],
+)
 def test_steps_compile_nothing_and_keep_nothing(name: str, steps: int, record_property: Callable) -> None:
-    require(name, "psutil")
+    require(name.partition(".")[0], "psutil")
     result = in_new_process(take_steps, name, steps)
     print(result)
-    record_property(f"{name}, compiled", result["compiled"])
+    if name != "torch":
+        record_property(f"{name}, compiled", result["compiled"])
     record_property(f"{name}, MiB more", result["MiB more"])
     assert result["compiled"] == 0
-    assert (result["compiled for another size"] > 0) == (name == "jax")
+    assert (result["compiled for another size"] > 0) == (name != "torch")
     assert len(result["arrays"]) == 1 and result["arrays"][0] > 0
     assert result["MiB more"] < 5
     assert 0 < result["values"][1] < result["values"][0]
@@ -133,7 +151,6 @@ def take_sizes(name: str, sizes: int, each_round: int) -> dict[str, Any]:
         "MiB a size": (high[0] - start) / each_round,
         "highest MiB": max(high) - start,
         "MiB kept": low[-1] - start,
-        "MiB kept after the first round": low[1] - start,
         "compiled again at the same size": again,
     }
 
@@ -157,7 +174,5 @@ def test_clearing_the_cache_gives_back_what_sizes_took_in_jax(sizes: int, record
         record_property(f"jax, {figure}", result[figure])
     assert result["compiled again at the same size"] == 0
     assert result["MiB a size"] > 1, "the measure measures"
-    rounds = sizes // ROUND
-    # A little stays with every clearing.
-    assert result["MiB kept"] < result["MiB a size"] * ROUND / 2 + rounds
-    assert result["highest MiB"] < 2 * result["MiB a size"] * ROUND + rounds
+    assert result["MiB kept"] < 50
+    assert result["highest MiB"] < 2 * result["MiB a size"] * ROUND + 50

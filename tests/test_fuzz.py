@@ -1,7 +1,8 @@
 """Calls drawn at random, right and wrong: a right one gives the reference's value, a wrong one a documented error."""
 
+import contextlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -9,8 +10,9 @@ from frameworks import Framework
 from numpy.random import Generator
 from test_values import OPTIONS, options_of, reference_of
 
-DTYPES = ("float32", "uint8", "float16", "int8", "uint16", "int16")
-# Shape, channel axis, and where the planes are. Option sets take turns, because JAX compiles for each pair.
+# A prime number, so that option sets and layouts meet many pairs.
+DTYPES = ("float32", "uint8", "float16", "bfloat16", "uint16", "int16", "float64")
+# Shape and channel axis. Option sets take turns with these and the dtypes, because JAX compiles for each combination.
 LAYOUTS: tuple[tuple[tuple[int, ...], int | None], ...] = (
     ((9, 8), None),
     ((2, 7, 12), None),
@@ -54,19 +56,33 @@ def choose(rng: Generator, choices: Any) -> Any:
     return choices[int(rng.integers(len(choices)))]
 
 
+class Image(NamedTuple):
+    """Pixels, in a NumPy dtype that holds them exactly, and the dtype that they are given in."""
+
+    pixels: np.ndarray
+    dtype: str
+
+
 def draw_call(rng: Generator) -> tuple[list[Any], dict[str, Any], tuple[str, str, int]]:
     """Two images, options, and the option set that these stand for."""
     turn = int(rng.integers(len(OPTIONS)))
     shape, axis = LAYOUTS[turn % len(LAYOUTS)]
+    dtypes = DTYPES[turn % 7], DTYPES[(turn * 3 + turn // 7) % 7]
+    wide = {"float32", "bfloat16", "float64"}
+    # Beyond what float32 squares hold, but for `data_range`.
+    white = 1e18 if set(dtypes) <= wide else 100.0 if turn % 2 or not wide & set(dtypes) else 1.0
     images = []
-    for dtype in (DTYPES[turn % 5], DTYPES[turn % 2 + turn % 3]):
-        pixels = choose(rng, PIXELS)(rng.random(shape))
-        pixels = 100 * pixels if turn % 2 else pixels
-        pixels = pixels if dtype.startswith("float") else np.round(abs(pixels))
-        images.append(choose(rng, LIES)(pixels.astype(dtype)))
+    for dtype in dtypes:
+        pixels = white * choose(rng, PIXELS)(rng.random(shape))
+        pixels = pixels if "float" in dtype else np.round(abs(pixels))
+        pixels = pixels.astype("float32" if dtype == "bfloat16" else dtype)
+        if dtype == "bfloat16":
+            # The upper half of float32.
+            pixels = (pixels.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+        images.append(Image(choose(rng, LIES)(pixels), dtype))
     options = {
         "channel_axis": axis,
-        "data_range": 100 if turn % 2 else 1.0,
+        "data_range": white,
         # Of few digits: rounded to float32, 1 - alpha would be another.
         "alpha": round(64 * rng.random()) / 64,
         "reduction": "none",
@@ -75,13 +91,36 @@ def draw_call(rng: Generator) -> tuple[list[Any], dict[str, Any], tuple[str, str
     return images, options, OPTIONS[turn]
 
 
+def given(framework: Framework, image: Any) -> Any:
+    """An image as the framework's own, lying in memory as its pixels do if the framework can have it so."""
+    if not isinstance(image, Image):
+        return framework.array(image) if isinstance(image, np.ndarray) else image
+    pixels, dtype = image
+    if framework.name == "jax":
+        return framework.array(pixels, dtype) if dtype == "bfloat16" else pixels
+    import torch
+
+    backwards = min(pixels.strides, default=0) < 0
+    tensor = framework.array(pixels) if backwards else torch.from_numpy(pixels)
+    return tensor.to(getattr(torch, dtype))
+
+
+def precision(framework: Framework, images: list[Any]) -> Any:
+    """Where float64 is to be had, if an image is of float64."""
+    if framework.name == "jax" and any(isinstance(x, Image) and x.dtype == "float64" for x in images):
+        import jax
+
+        return jax.enable_x64(True)
+    return contextlib.nullcontext()
+
+
 def call(framework: Framework, images: list[Any], options: dict[str, Any]) -> Any:
-    arrays = [framework.array(x) if isinstance(x, np.ndarray) else x for x in images]
-    return np.asarray(framework.package.blursim(*arrays, **options))
+    with precision(framework, images):
+        return np.asarray(framework.package.blursim(*(given(framework, x) for x in images), **options))
 
 
 def expected_values(images: list[Any], options: dict[str, Any], case: tuple[str, str, int]) -> np.ndarray:
-    a, b = (x.astype(np.float64) / options["data_range"] for x in images)
+    a, b = (x.pixels.astype(np.float64) / options["data_range"] for x in images)
     if options["channel_axis"] == -1:
         a, b = (np.moveaxis(x, -1, -3) for x in (a, b))
     *batch_shape, height, width = a.shape
@@ -94,7 +133,7 @@ def expected_values(images: list[Any], options: dict[str, Any], case: tuple[str,
 def right_call(framework: Framework, rng: Generator) -> None:
     images, options, case = draw_call(rng)
     values = call(framework, images, options)
-    assert values.dtype == np.float32
+    assert values.dtype == ("float64" if "float64" in (x.dtype for x in images) else "float32")
     expected = expected_values(images, options, case)
     # The logarithm weighs a bin by 1 / |A|: of so few bins, one of almost nothing passes its rounding error on.
     np.testing.assert_allclose(values, expected, rtol=2e-5 if case[0] == "log" else 5e-6, atol=3e-7)
@@ -118,9 +157,10 @@ def wrong_image(framework: Framework, rng: Generator) -> None:
 
 def wrong_shape(framework: Framework, rng: Generator) -> None:
     images, options, _ = draw_call(rng)
-    which, axis = int(rng.integers(2)), int(rng.integers(images[0].ndim))
-    larger = np.insert(images[which], 0, 0, axis=axis)
-    images[which] = choose(rng, (larger, images[which][None], images[which][..., 0]))
+    which = int(rng.integers(2))
+    pixels, dtype = images[which]
+    larger = np.insert(pixels, 0, 0, axis=int(rng.integers(pixels.ndim)))
+    images[which] = Image(choose(rng, (larger, pixels[None], pixels[..., 0])), dtype)
     with pytest.raises(ValueError, match=r"^(targets|predictions): expected "):
         call(framework, images, options)
 
@@ -128,11 +168,11 @@ def wrong_shape(framework: Framework, rng: Generator) -> None:
 def poisoned_pixel(framework: Framework, rng: Generator) -> None:
     """A NaN or an infinity in an image makes its value NaN or inf, and no other image's."""
     images, options, _ = draw_call(rng)
-    images = [x.astype(np.float32) for x in images]
+    images = [Image(x.pixels.astype(np.float32), "float32") for x in images]
     sound = call(framework, images, options)
     if not sound.size:
         return
-    poisoned = images[int(rng.integers(2))]
+    poisoned = images[int(rng.integers(2))].pixels
     poisoned[np.unravel_index(rng.integers(poisoned.size), poisoned.shape)] = choose(rng, (np.nan, np.inf, -np.inf))
     finite = np.isfinite(poisoned).reshape(*sound.shape, -1).all(axis=-1)
     values = call(framework, images, options)
@@ -140,9 +180,34 @@ def poisoned_pixel(framework: Framework, rng: Generator) -> None:
     np.testing.assert_array_equal(values[finite], sound[finite])
 
 
-@pytest.mark.parametrize("count", [200, pytest.param(20_000, marks=pytest.mark.slow)])
+def other_functions(framework: Framework, rng: Generator) -> None:
+    """Terms that mix to the value, gradients of the images' shape and dtype, maps for each image, all finite."""
+    images, options, _ = draw_call(rng)
+    images = [Image(x.pixels.astype(np.float32), "float32") for x in images]
+    a, b = (x.pixels for x in images)
+    value, alpha = call(framework, images, options), options.pop("alpha")
+    general, specific = framework.terms(a, b, **options)
+    np.testing.assert_allclose((1 - alpha) * general + alpha * specific, value, rtol=1e-5, atol=1e-7)
+    del options["reduction"]
+    for which in (0, 1):
+        gradient = framework.gradient(a, b, which, alpha=alpha, reduction="sum", **options)
+        assert gradient.shape == a.shape and gradient.dtype == a.dtype and np.isfinite(gradient).all()
+    for x in framework.maps(a, b, **options):
+        assert x.shape[:-2] == general.shape and np.isfinite(x).all() and (x >= 0).all()
+
+
+CHECKS = (right_call, wrong_option, wrong_image, wrong_shape, poisoned_pixel)
+
+
 @pytest.mark.parametrize(
-    "check", [right_call, wrong_option, wrong_image, wrong_shape, poisoned_pixel], ids=lambda check: check.__name__
+    ("check", "count"),
+    [
+        *((check, 200) for check in CHECKS),
+        *(pytest.param(check, 20_000, marks=pytest.mark.slow) for check in CHECKS),
+        # JAX compiles gradients and maps for a minute, and calls them slowly.
+        pytest.param(other_functions, 4_000, marks=pytest.mark.slow),
+    ],
+    ids=lambda x: x.__name__ if callable(x) else str(x),
 )
 def test_fuzz(
     framework: Framework, check: Callable[[Framework, Generator], None], count: int, record_property: Any

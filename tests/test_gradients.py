@@ -172,39 +172,69 @@ def test_one_pixel_one_ulp_away(framework: Framework, case: tuple[str, str, int]
         assert relative_error(actual, expected) <= (2e-5 if spectrum == "log" else 5e-6)
 
 
-@pytest.mark.parametrize("move", ["one pixel, one ulp", "every pixel, one ulp", "times 1 + 1e-6"])
+def moved(b: np.ndarray, move: str) -> np.ndarray:
+    a = b.copy()
+    if move == "times 1 + 1e-6":
+        return a * np.float32(1 + 1e-6)
+    where = (30, 20) if move == "one pixel, one ulp" else ...
+    a[where] = np.nextafter(a[where], np.float32(2))
+    return a
+
+
+def errors_of(framework: Framework, a: np.ndarray, b: np.ndarray, case: tuple[str, str, int]) -> tuple[float, float]:
+    """The larger relative error of the two terms, and that of their gradients."""
+    spectrum, normalization, size = case
+    exact = reference.terms(a, b, size=size, spectrum=spectrum, normalization=normalization)
+    pairs = zip(gradients_of_terms(framework, a, b, case), reference_gradients(a, b, case), strict=True)
+    value = np.max(np.abs(framework.terms(a, b, **options_of(case)) / exact - 1))
+    return float(value), float(np.max(list(itertools.starmap(relative_error, pairs))))
+
+
+MOVES = ("one pixel, one ulp", "every pixel, one ulp", "times 1 + 1e-6")
+
+
+@pytest.mark.parametrize("seeds", [8, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("move", MOVES)
 @pytest.mark.parametrize("spectrum", SPECTRA)
-def test_nearly_identical(
+def test_nearly_identical_noise(
+    framework: Framework, spectrum: Any, move: str, seeds: int, record_property: Callable
+) -> None:
+    """Of noise one bin in thousands is all but missing, and has the phase that rounding errors leave it."""
+    images = (np.random.default_rng(seed).random((64, 60), np.float32) for seed in range(seeds))
+    found = [
+        errors_of(framework, moved(b, move), b, (spectrum, ("area", "relative")[i % 2], 5))
+        for i, b in enumerate(images)
+    ]
+    values, gradients = np.transpose(found)
+    figures = {"noise, value": values.max(), "noise": gradients.max(), "noise, median": np.median(gradients)}
+    print(f"{framework.name}, {spectrum}, {move}:", {name: f"{x:.1e}" for name, x in figures.items()})
+    for name, figure in figures.items():
+        record_property(f"{spectrum}, {move}, {name}", float(figure))
+    # The logarithm weighs a bin by 1 / |A|, weak ones most.
+    more = 20 if spectrum == "log" else 1
+    assert values.max() <= more * 1e-6
+    assert np.median(gradients) <= more * 1e-6
+    assert np.percentile(gradients, 90) <= more * 5e-6
+    assert gradients.max() <= more * 2e-5
+
+
+@pytest.mark.parametrize("move", MOVES)
+@pytest.mark.parametrize("spectrum", SPECTRA)
+def test_nearly_identical_photos(
     framework: Framework, photos: dict, spectrum: Any, move: str, record_property: Callable
 ) -> None:
-    """Both terms, both normalizations, noise and a photo sharp and blurred."""
+    """Both terms, both normalizations, a photo of 8 bits and the same blurred."""
     photo = (photos["camera"][:256, :256] / 255).astype(np.float32)
-    images = {
-        "noise": np.random.default_rng(5).random((64, 60), np.float32),
-        "photo": photo,
-        "blurred photo": cv2.GaussianBlur(photo, (0, 0), 2),
-    }
-    worst = dict.fromkeys(("value", *images), 0.0)
-    for name, b in images.items():
-        a = b.copy()
-        if move == "times 1 + 1e-6":
-            a *= np.float32(1 + 1e-6)
-        else:
-            where = (30, 20) if move.startswith("one") else ...
-            a[where] = np.nextafter(a[where], np.float32(2))
-        for normalization in ("area", "relative"):
-            case = (spectrum, normalization, 5)
-            exact = reference.terms(a, b, size=5, spectrum=spectrum, normalization=normalization)
-            errors = np.abs(framework.terms(a, b, **options_of(case)) / exact - 1)
-            worst["value"] = float(np.max([worst["value"], *errors]))
-            pairs = zip(gradients_of_terms(framework, a, b, case), reference_gradients(a, b, case), strict=True)
-            worst[name] = max(worst[name], *itertools.starmap(relative_error, pairs))
+    worst = {}
+    for name, b in (("photo", photo), ("blurred photo", cv2.GaussianBlur(photo, (0, 0), 2))):
+        errors = [errors_of(framework, moved(b, move), b, (spectrum, x, 5)) for x in ("area", "relative")]
+        worst[f"{name}, value"], worst[name] = np.max(errors, axis=0)
+    print(f"{framework.name}, {spectrum}, {move}:", {name: f"{x:.1e}" for name, x in worst.items()})
     for name, value in worst.items():
-        record_property(f"{spectrum}, {name}, {move}", value)
-    print(f"{framework.name}, {spectrum}:", ", ".join(f"{name} {value:.1e}" for name, value in worst.items()))
+        record_property(f"{spectrum}, {move}, {name}", float(value))
     # Weak frequencies are the less exact in a float32 transform, and the logarithm gives them more weight.
-    assert worst["value"] <= (5e-6 if spectrum == "log" else 1e-6)
-    assert worst["noise"] <= (3e-5 if spectrum == "log" else 5e-6)
+    for name in ("photo", "blurred photo"):
+        assert worst[f"{name}, value"] <= (5e-6 if spectrum == "log" else 1e-6)
     assert worst["blurred photo"] <= (3e-5 if spectrum == "log" else 2e-5)
     # A product is rounded in each pixel by itself: edges that cancelled in 8 bits are then rounding errors alone.
     assert worst["photo"] <= (2e-4 if move.startswith("times") else 3e-5)

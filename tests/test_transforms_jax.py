@@ -201,6 +201,29 @@ def test_the_object_takes_any_leaf_from_jax() -> None:
     close(values, [blursim(A, B, alpha=alpha, spectrum="log") for alpha in (0.0, 0.5, 1.0)])
 
 
+def test_a_flax_model_learns() -> None:
+    require("jax", "flax", "optax")
+    import optax
+    from flax import nnx
+
+    model = nnx.Conv(1, 1, (3, 3), rngs=nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, optax.adam(1e-2), wrt=nnx.Param)
+    images, targets = np.random.default_rng(0).random((2, 2, 16, 16, 1), np.float32)
+
+    @nnx.jit
+    def step(model: nnx.Conv, optimizer: nnx.Optimizer, alpha: jax.Array) -> jax.Array:
+        loss = lambda model: blursim(model(images), targets, alpha=alpha, channel_axis=-1)  # noqa: E731
+        value, gradients = nnx.value_and_grad(loss)(model)
+        optimizer.update(model, gradients)
+        return value
+
+    schedule = optax.linear_schedule(0.9, 0.1, 30)
+    # Optax mixes dtypes.
+    with jax.numpy_dtype_promotion("standard"):
+        first, *_, last = (float(step(model, optimizer, jnp.asarray(schedule(i)))) for i in range(30))
+    assert 0 < last < 0.8 * first
+
+
 def test_lowering_for_batches_of_any_size() -> None:
     (count,) = jax.export.symbolic_shape("count")
     images = jax.ShapeDtypeStruct((count, 16, 16), jnp.float32)

@@ -1,0 +1,27 @@
+"""Tables that commands write into pages of the documentation."""
+
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+def read(page: str, name: str) -> str:
+    """What stands on a page between `<!-- name -->` and `<!-- end of name -->`."""
+    return _cut(page, name)[1]
+
+
+def write(page: str, name: str, text: str) -> None:
+    """Put a text there, whole or not at all."""
+    before, _, after = _cut(page, name)
+    new = (DOCS / page).with_suffix(".new")
+    new.write_text(f"{before}{text}{after}")
+    new.replace(DOCS / page)
+
+
+def _cut(page: str, name: str) -> tuple[str, str, str]:
+    start, end = f"<!-- {name} -->\n", f"<!-- end of {name} -->"
+    before, start_found, rest = (DOCS / page).read_text().partition(start)
+    text, end_found, after = rest.partition(end)
+    if not (start_found and end_found):
+        raise ValueError(f"{DOCS / page}: expected its marks, {start.strip()} and {end}")
+    return before + start, text, end + after

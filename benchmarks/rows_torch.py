@@ -1,0 +1,157 @@
+"""The rows of `python -m benchmarks.speed` in PyTorch: what is timed for an image shape (N, C, H, W)."""
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d, l1_loss, mse_loss, pad
+
+from benchmarks.speed import ALPHA, OPTIONS, name_of, peak_of
+from blursim_torch import blursim
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def rows(shape: tuple[int, int, int, int], part: str, gradient: bool) -> dict[str, Callable[[], Any]]:
+    """What to time: the floor, and of a part of the benchmark each loss, or the loss and its gradient."""
+    a, b = torch.from_numpy(np.random.default_rng(0).random((2, *shape), np.float32))
+    losses: dict[str, Loss] = {"BlurSim": blursim}
+    if part == "options":
+        losses = {name_of(options): lambda a, b, o=options: blursim(a, b, **o) for options in OPTIONS}
+    if part == "peers":
+        losses |= peers(shape)
+    functions: dict[str, Callable[[], Any]] = {"floor": lambda: (floor_gradient if gradient else floor)(a, b)}
+    functions |= {name: prepare(loss, gradient, a, b) for name, loss in losses.items()}
+    if part == "peers" and not gradient:
+        functions["the released way, OpenCV"] = lambda: released(a, b)
+    return functions
+
+
+def compiled_rows(shape: tuple[int, int, int, int], part: str, gradient: bool) -> dict[str, Callable[[], Any]]:
+    """BlurSim and the plain formula under `torch.compile`, in a process of its own: it changes how memory is had."""
+    warnings.filterwarnings("ignore", message="Torchinductor does not support code generation for complex")
+    torch._dynamo.reset()
+    a, b = torch.from_numpy(np.random.default_rng(0).random((2, *shape), np.float32))
+    losses: dict[str, Loss] = {"BlurSim": blursim, "conv2d and autograd": plain}
+    return {name: prepare(torch.compile(loss, fullgraph=True), gradient, a, b) for name, loss in losses.items()}
+
+
+def peers(shape: tuple[int, int, int, int]) -> dict[str, Loss]:
+    """Losses that images are compared by."""
+    from focal_frequency_loss import FocalFrequencyLoss  # pyright: ignore[reportMissingImports]
+    from kornia.filters import sobel  # pyright: ignore[reportMissingImports]
+    from kornia.losses import ssim_loss  # pyright: ignore[reportMissingImports]
+    from pytorch_msssim import ms_ssim, ssim  # pyright: ignore[reportMissingImports]
+    from torchmetrics.functional.image import (  # pyright: ignore[reportMissingImports]
+        structural_similarity_index_measure as torchmetrics_ssim,
+    )
+
+    found: dict[str, Loss] = {
+        "MSE": mse_loss,
+        "L1": l1,
+        "L1 of FFTs": l1_of_ffts,
+        "focal-frequency-loss": FocalFrequencyLoss(),
+        "kornia Sobel 3x3, L1": lambda a, b: l1_loss(sobel(a), sobel(b)),
+        "kornia SSIM": lambda a, b: ssim_loss(a, b, window_size=11),
+        "pytorch-msssim SSIM": lambda a, b: 1 - ssim(a, b, data_range=1.0),
+        "torchmetrics SSIM": lambda a, b: 1 - torchmetrics_ssim(a, b, data_range=1.0),
+        "conv2d and autograd": plain,
+    }
+    if min(shape[-2:]) > 160:
+        found["pytorch-msssim MS-SSIM"] = lambda a, b: 1 - ms_ssim(a, b, data_range=1.0)
+    return found
+
+
+def memory(side: int) -> dict[str, float]:
+    """The most memory that value and gradient take beyond the inputs, in images of that side."""
+    a, b = torch.from_numpy(np.random.default_rng(0).random((2, side, side), np.float32))
+    # Threads and libraries first.
+    prepare(blursim, True, a[:256, :256], b[:256, :256])()
+    return {"memory at 4096x4096, resident, images": peak_of(prepare(blursim, True, a, b)) / a.nbytes}
+
+
+def first_call(side: int) -> float:
+    """Seconds that the first value and gradient take."""
+    a, b = torch.from_numpy(np.random.default_rng(0).random((2, side, side), np.float32))
+    start = time.perf_counter()
+    prepare(blursim, True, a, b)()
+    return time.perf_counter() - start
+
+
+def prepare(loss: Loss, gradient: bool, a: Tensor, b: Tensor) -> Callable[[], Any]:
+    """The loss, or the loss and its gradient by the first argument."""
+
+    def run() -> Any:
+        x = a.detach().requires_grad_()
+        value = loss(x, b)
+        return value, torch.autograd.grad(value, x)[0]
+
+    return run if gradient else lambda: loss(a, b)
+
+
+def floor(a: Tensor, b: Tensor) -> Any:
+    """The transforms that the formula cannot do without, with MSE."""
+    return mse_loss(a, b), torch.fft.rfft2(a), torch.fft.rfft2(b)
+
+
+def floor_gradient(a: Tensor, b: Tensor) -> Any:
+    """The transforms that the gradient cannot do without, with MSE."""
+    return mse_loss(a, b), torch.fft.irfft2(torch.fft.rfft2(a), s=a.shape[-2:]), torch.fft.rfft2(b)
+
+
+def l1(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute error."""
+    return l1_loss(a, b)
+
+
+def l1_of_ffts(a: Tensor, b: Tensor) -> Tensor:
+    """The frequency loss of MIMO-UNet (Cho et al., 2021), on half spectra."""
+    return l1_loss(torch.view_as_real(torch.fft.rfft2(a)), torch.view_as_real(torch.fft.rfft2(b)))
+
+
+def plain(a: Tensor, b: Tensor) -> Tensor:
+    """BlurSim as the formula reads, for images without zeros in spectrum or edges."""
+    area = a.shape[-2] * a.shape[-1]
+    squares = (torch.fft.rfft2(a).abs() - torch.fft.rfft2(b).abs()) ** 2
+    # Of an even width, every column of the half spectrum but the first and the last stands for two.
+    twice = 2 * torch.sum(squares, dim=(-2, -1)) - torch.sum(squares[..., [0, -1]], dim=(-2, -1))
+    edges = sobel_magnitude(a) - sobel_magnitude(b)
+    general = torch.sqrt(twice) / area
+    specific = torch.sqrt(torch.sum(edges**2, dim=(-2, -1))) / area
+    return torch.mean((1 - ALPHA) * general + ALPHA * specific)
+
+
+def sobel_magnitude(x: Tensor) -> Tensor:
+    """Sobel gradient magnitude by convolution."""
+    smooth, difference = torch.tensor([1.0, 4, 6, 4, 1]), torch.tensor([-1.0, -2, 0, 2, 1])
+    kernels = torch.stack([torch.outer(smooth, difference), torch.outer(difference, smooth)])[:, None]
+    padded = pad(x.flatten(0, -3)[:, None], (2, 2, 2, 2), mode="reflect")
+    # Both derivatives are 0 in the corners, where the square root has no gradient.
+    magnitude = torch.sqrt(torch.sum(conv2d(padded, kernels) ** 2, dim=1) + 1e-12)
+    return magnitude.reshape(x.shape)
+
+
+def released(a: Tensor, b: Tensor) -> float:
+    """What the released code computes, by OpenCV, plane by plane: a value without a gradient."""
+    values = []
+    for x, y in zip(a.flatten(0, -3).numpy(), b.flatten(0, -3).numpy(), strict=True):
+        spectra = []
+        for image in (x, y):
+            height, width = (cv2.getOptimalDFTSize(side) for side in image.shape)
+            padding = (0, height - image.shape[0], 0, width - image.shape[1])
+            spectra.append(
+                cv2.dft(cv2.copyMakeBorder(image, *padding, cv2.BORDER_CONSTANT), flags=cv2.DFT_COMPLEX_OUTPUT)
+            )
+        general = np.linalg.norm(spectra[0] - spectra[1]) / spectra[0][..., 0].size
+        edges = [
+            cv2.magnitude(cv2.Sobel(image, cv2.CV_32F, 1, 0, ksize=5), cv2.Sobel(image, cv2.CV_32F, 0, 1, ksize=5))
+            for image in (x, y)
+        ]
+        specific = np.linalg.norm(edges[0] - edges[1]) / x.size
+        values.append((1 - ALPHA) * general + ALPHA * specific)
+    return float(np.mean(values))

@@ -1,0 +1,302 @@
+"""How fast BlurSim is, beside other losses: `python -m benchmarks.speed [PART ...]`, after `pip install '.[bench]'`.
+
+Every engine has a process of its own. They take turns, row by row in random order, and of each row the second of two
+calls is timed, so that it finds its own data in cache and the other engines at rest. Given are medians, and ratios to
+the floor of the framework: two forward real transforms, for the gradient an inverse one, and MSE.
+
+Each part is written into docs/speed.md, docs/speed.json and docs/speed.png as soon as it has ended.
+"""
+
+import argparse
+import gc
+import importlib
+import itertools
+import json
+import multiprocessing
+import os
+import random
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+from rich.console import Console
+from rich.progress import track
+
+from benchmarks import page
+
+ALPHA = 0.9
+SHAPES = ((8, 3, 256, 256), (1, 1, 512, 512), (1, 1, 2048, 2048), (32, 3, 64, 64))
+SIDES = (64, 128, 251, 256, 509, 512, 1021, 1024, 2039, 2048, 4093, 4096, 8192)
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+OPTIONS = [
+    {"spectrum": spectrum, "normalization": normalization, "sobel_kernel_size": size}
+    for spectrum, normalization, size in itertools.product(
+        ("magnitude", "complex", "log"), ("area", "relative"), (3, 5, 7)
+    )
+]
+# By engine, the module and function that make its rows; those of `torch.compile` are held to the floor of PyTorch.
+ENGINES = {
+    "JAX": ("rows_jax", "rows"),
+    "PyTorch": ("rows_torch", "rows"),
+    "torch.compile": ("rows_torch", "compiled_rows"),
+}
+REPEATS = 30
+# So long, and no longer, are large images repeated beyond 7 times.
+SECONDS = 60
+MODES = {"value": False, "value and gradient": True}
+
+# One time: engine, shape, mode, row, quartiles in ms, ratio to the floor.
+Figure = dict[str, Any]
+
+
+def name_of(options: dict[str, Any]) -> str:
+    """What a set of options is called in the tables."""
+    return f"{options['spectrum']}, {options['normalization']}, {options['sobel_kernel_size']}"
+
+
+class Engine:
+    """A process that has one framework."""
+
+    def __init__(self, name: str) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.pipe, other = context.Pipe()
+        self.process = context.Process(target=serve, args=(*ENGINES[name], other), daemon=True)
+        self.process.start()
+
+    def ask(self, *question: Any) -> Any:
+        """Send a question, and wait for its answer."""
+        self.pipe.send(question)
+        answer = self.pipe.recv()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def serve(module: str, rows: str, pipe: Any) -> None:
+    """Answer an engine's questions: for versions, for rows to be prepared and named, for the time of one row."""
+    framework = importlib.import_module(f"benchmarks.{module}")
+    functions: dict[str, Callable[[], Any]] = {}
+    while True:
+        try:
+            question, *arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            if question == "time":
+                function = functions[arguments[0]]
+                function()
+                start = time.perf_counter()
+                function()
+                pipe.send(1000 * (time.perf_counter() - start))
+            elif question == "rows":
+                functions = getattr(framework, rows)(*arguments)
+                for function in functions.values():
+                    function()
+                    function()
+                pipe.send(list(functions))
+            else:
+                pipe.send(getattr(framework, question)(*arguments))
+        except Exception as error:
+            pipe.send(RuntimeError(f"{module}: {type(error).__name__}: {error}"))
+
+
+def measure(engines: dict[str, Engine], shape: tuple[int, ...], part: str, mode: str) -> list[Figure]:
+    """Time every row of a part for one shape and mode."""
+    rows = [(name, row) for name, engine in engines.items() for row in engine.ask("rows", shape, part, MODES[mode])]
+    times: dict[tuple[str, str], list[float]] = {row: [] for row in rows}
+    start, rng = time.perf_counter(), random.Random(0)
+    title = f"{'x'.join(map(str, shape))}, {mode}"
+    for repeat in track(range(REPEATS), title, console=Console(stderr=True), transient=True):
+        if repeat >= 7 and time.perf_counter() - start > SECONDS:
+            break
+        for name, row in rng.sample(rows, len(rows)):
+            times[name, row].append(engines[name].ask("time", row))
+    figures = []
+    for name, row in rows:
+        low, median, high = np.percentile(times[name, row], [25, 50, 75]).tolist()
+        floor = times["PyTorch" if name == "torch.compile" else name, "floor"]
+        figures.append({"engine": name, "shape": shape, "mode": mode, "row": row, "ms": [low, median, high]})
+        figures[-1] |= {"floors": median / statistics.median(floor), "repeats": len(times[name, row])}
+    return figures
+
+
+def peers() -> list[Figure]:
+    """BlurSim beside other losses, at all shapes."""
+    engines = {name: Engine(name) for name in ENGINES}
+    return [f for shape in SHAPES for mode in MODES for f in measure(engines, shape, "peers", mode)]
+
+
+def options() -> list[Figure]:
+    """Every set of options, at one shape."""
+    engines = {name: Engine(name) for name in ("JAX", "PyTorch")}
+    return [f for mode in MODES for f in measure(engines, SHAPES[0], "options", mode)]
+
+
+def scaling() -> list[Figure]:
+    """Value and gradient of images of many sizes, and of batches."""
+    engines = {name: Engine(name) for name in ("JAX", "PyTorch")}
+    shapes = [(1, 1, side, side) for side in SIDES] + [(count, 1, 256, 256) for count in BATCHES]
+    return [f for shape in shapes for f in measure(engines, shape, "scaling", "value and gradient")]
+
+
+def cost() -> list[Figure]:
+    """Memory, the first call, and the import, each in processes of its own."""
+    figures = []
+    for name, package, framework in (("JAX", "blursim_jax", "jax"), ("PyTorch", "blursim_torch", "torch")):
+        found = Engine(name).ask("memory", 4096)
+        found["first call at 256x256, s"] = Engine(name).ask("first_call", 256)
+        code = f"import time, {framework}; t = time.perf_counter(); import {package}; print(time.perf_counter() - t)"
+        imports = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(9)]
+        found[f"import beyond that of {framework}, ms"] = 1000 * statistics.median(imports)
+        figures += [{"engine": name, "row": row, "figure": figure} for row, figure in found.items()]
+    return figures
+
+
+def peak_of(function: Callable[[], Any]) -> int:
+    """By how many bytes resident memory rises during a call, on Linux."""
+    gc.collect()
+    # Sets the mark of the most memory that the process has had to what it has.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = psutil.Process().memory_info().rss
+    function()
+    (peak,) = re.findall(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())
+    return 1024 * int(peak) - before
+
+
+def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    head = list(head)
+    rows = [head, ["---"] * len(head), *lines]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def cell(figures: list[Figure], **wanted: Any) -> str:
+    """The time and ratio of the figure that has all that is wanted, nothing if there is none."""
+    for figure in figures:
+        if all(figure[key] == value for key, value in wanted.items()):
+            return f"{figure['ms'][1]:,.1f} ms, {figure['floors']:.1f}"
+    return ""
+
+
+def of_peers(figures: list[Figure]) -> str:
+    """Two tables, rows by engine."""
+    text = ""
+    for mode in MODES:
+        rows = dict.fromkeys((f["engine"], f["row"]) for f in figures if f["mode"] == mode)
+        lines = (
+            [engine, row, *(cell(figures, engine=engine, row=row, mode=mode, shape=shape) for shape in SHAPES)]
+            for engine, row in rows
+        )
+        names = ["x".join(map(str, shape)) for shape in SHAPES]
+        text += f"\n{mode.capitalize()}: median time, ratio to the floor\n\n{table(['engine', 'loss', *names], lines)}"
+    return text
+
+
+def of_options(figures: list[Figure]) -> str:
+    """A table, rows by options."""
+    names = [(engine, mode) for engine in ("JAX", "PyTorch") for mode in MODES]
+    lines = (
+        [row, *(cell(figures, engine=engine, mode=mode, row=row) for engine, mode in names)]
+        for row in ["floor", *map(name_of, OPTIONS)]
+    )
+    return table(["options", *(f"{engine}, {mode}" for engine, mode in names)], lines)
+
+
+def of_scaling(figures: list[Figure]) -> str:
+    """A table, rows by shape: nanoseconds a pixel, ratio to the floor."""
+    lines = []
+    for shape in dict.fromkeys(tuple(f["shape"]) for f in figures):
+        line = ["x".join(map(str, shape))]
+        for engine in ("JAX", "PyTorch"):
+            for row in ("BlurSim", "floor"):
+                (figure,) = (f for f in figures if (f["engine"], f["row"], tuple(f["shape"])) == (engine, row, shape))
+                line.append(f"{1e6 * figure['ms'][1] / np.prod(shape):.1f}")
+        lines.append(line)
+    return table(["shape", "JAX, ns a pixel", "its floor", "PyTorch, ns a pixel", "its floor"], lines)
+
+
+def of_cost(figures: list[Figure]) -> str:
+    """A table, a row a figure."""
+    return table(["engine", "what", "figure"], ([f["engine"], f["row"], f"{f['figure']:.3g}"] for f in figures))
+
+
+def plot(figures: list[Figure], path: Path) -> None:
+    """Bars of value and gradient at the first shape."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    chosen = [f for f in figures if f["mode"] == "value and gradient" and tuple(f["shape"]) == SHAPES[0]]
+    groups = [[f for f in chosen if f["engine"] == engine] for engine in ENGINES]
+    fig, axes = plt.subplots(
+        len(groups), 1, figsize=(8, 7), sharex=True, height_ratios=[len(g) for g in groups], layout="constrained"
+    )
+    for axis, group, engine in zip(axes, groups, ENGINES, strict=True):
+        group = sorted(group, key=lambda f: -f["ms"][1])
+        names, times = [f["row"] for f in group], [f["ms"][1] for f in group]
+        colors = ["tab:orange" if name.startswith("BlurSim") else "lightgray" for name in names]
+        bars = axis.barh(names, times, color=colors)
+        axis.bar_label(bars, [f" {f['floors']:.1f}" for f in group], fontsize=8)
+        axis.set(title=engine, xscale="log")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[-1].set_xlabel("ms for value and gradient of 8x3x256x256 (log scale); beside the bars: times the floor")
+    new = path.with_suffix(".new.png")
+    fig.savefig(new, dpi=120)
+    new.replace(path)
+
+
+PARTS = {
+    "peers": (peers, of_peers),
+    "options": (options, of_options),
+    "scaling": (scaling, of_scaling),
+    "cost": (cost, of_cost),
+}
+
+
+def main() -> None:
+    """Run the parts named on the command line, or all."""
+    parser = argparse.ArgumentParser(description="Time BlurSim beside other losses.")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"out of {', '.join(PARTS)}; all, if none is given")
+    names = parser.parse_args().parts
+    unknown = set(names) - set(PARTS)
+    if unknown:
+        parser.error(f"no parts: {', '.join(sorted(unknown))}")
+    store = page.DOCS / "speed.json"
+    for name in names or PARTS:
+        run, show = PARTS[name]
+        # First, as it fails where a peer is missing.
+        machine = versions()
+        figures = run()
+        found = json.loads(store.read_text()) if store.exists() else {}
+        found[name] = {"versions": machine, "figures": figures}
+        new = store.with_suffix(".new")
+        new.write_text(json.dumps(found, indent=1) + "\n")
+        new.replace(store)
+        text = f"{show(figures)}\n{', '.join(f'{key} {value}' for key, value in machine.items())}.\n"
+        page.write("speed.md", name, text)
+        if name == "peers":
+            plot(figures, page.DOCS / "speed.png")
+        print(text)
+
+
+def versions() -> dict[str, str]:
+    """Of the machine, the frameworks and the peers."""
+    from importlib.metadata import version
+
+    about = Path("/proc/cpuinfo")
+    processor = re.search(r"model name\s*: (.*)", about.read_text()) if about.exists() else None
+    peers = ("dm-pix", "focal-frequency-loss", "kornia", "opencv-python-headless", "pytorch-msssim", "torchmetrics")
+    found = {"processor": processor[1] if processor else "unknown", "cores": str(len(os.sched_getaffinity(0)))}
+    return found | {name: version(name) for name in ("jax", "torch", *peers)}
+
+
+if __name__ == "__main__":
+    main()
