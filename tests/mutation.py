@@ -96,6 +96,7 @@ MORE = {
                 "first_and_second_order_forward_and_reverse[('magnitude', 'area', 5)]",
                 "second_order_where_bins_agree",
                 "no_nan_inside[('log', 'relative', 3)]",
+                "arrays_spread_over_devices_stay_there[eager]",
             )
         ),
         *(
@@ -110,6 +111,7 @@ MORE = {
                 "numbers_of_every_kind_as_alpha[jax",
                 "the_object_is_the_function[jax",
                 "data_range_divides_the_pixels[jax",
+                "complex_is_what_was_released[jax-0",
             )
         ),
         *(

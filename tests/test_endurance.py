@@ -2,6 +2,7 @@
 
 import ctypes
 import gc
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -53,6 +54,8 @@ def descent(name: str, height: int = 16, width: int = 16) -> Callable[[float], f
     from blursim_torch import BlurSim
 
     leaf, fixed, loss = torch.tensor(a, requires_grad=True), torch.tensor(b), BlurSim()
+    # PyTorch's own.
+    warnings.filterwarnings("ignore", message=".* should not be instantiated", category=DeprecationWarning)
     # Traced as the usual backend does, in a tenth of its time.
     compiled = torch.compile(loss, fullgraph=True, backend="aot_eager") if name == "torch.compile" else loss
     optimizer = torch.optim.SGD([leaf], lr=0.01)

@@ -402,6 +402,7 @@ def test_compiled_transforms_and_the_other_functions() -> None:
         lambda a, b: tuple(blursim_terms(a, b, spectrum="log")),
         lambda a, b: tuple(blursim_maps(a, b)),
         lambda a, b: blursim(a, b, spectrum="complex"),
+        lambda a, b: blursim(a[0], b[0], spectrum="complex"),
         BlurSim(channel_axis=-3),
     ]
     for function in functions:

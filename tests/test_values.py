@@ -267,6 +267,8 @@ def test_maps_show_where(framework: Framework) -> None:
     spectrum, edges = framework.maps(a, b)
     assert np.argmax(spectrum[0]) == 4 * 12 + 6  # the mean alone: zero frequency, in the middle
     np.testing.assert_allclose(spectrum[0, 4, 6], 0.5 * 9 * 12, rtol=1e-6)
+    for name in ("complex", "log"):
+        assert np.argmax(framework.maps(a[0], b[0], spectrum=name)[0]) == 4 * 12 + 6
     assert edges[0].max() == 0
     rows, columns = np.nonzero(edges[1])
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (2, 6, 4, 8)
