@@ -202,7 +202,7 @@ def test_the_object_takes_any_leaf_from_jax() -> None:
 
 
 # Of flax 0.12.0 under jax 0.8.
-@pytest.mark.filterwarnings("ignore:jax.array_ref is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:jax.* is deprecated:DeprecationWarning")
 def test_a_flax_model_learns() -> None:
     require("jax", "flax", "optax")
     import optax
