@@ -260,8 +260,9 @@ def main() -> int:
         if result.code == 0 and (result.passed or "pytest" not in row.command):
             verdict = "yes"
         else:
-            # Only what is not at hand may be left out: a GPU, or a tool that is not installed.
+            # Only what is not at hand may be left out: a tool that is not installed, a GPU, a list of vulnerabilities.
             absent = result.code == 127 or (name == "accelerator" and not result.failed)
+            absent |= name == "audit" and "could not be audited" in result.output
             verdict = "not run" if absent else "**no**"
         write(
             row.what,

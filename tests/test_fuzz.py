@@ -10,8 +10,7 @@ from frameworks import Framework
 from numpy.random import Generator
 from test_values import OPTIONS, options_of, reference_of
 
-# A prime number, so that option sets and layouts meet many pairs.
-DTYPES = ("float32", "uint8", "float16", "bfloat16", "uint16", "int16", "float64")
+DTYPES = ("float32", "uint8", "float16", "bfloat16", "uint16", "int16", "float64", "int8")
 # Shape and channel axis. Option sets take turns with these and the dtypes, because JAX compiles for each combination.
 LAYOUTS: tuple[tuple[tuple[int, ...], int | None], ...] = (
     ((9, 8), None),
@@ -67,7 +66,7 @@ def draw_call(rng: Generator) -> tuple[list[Any], dict[str, Any], tuple[str, str
     """Two images, options, and the option set that these stand for."""
     turn = int(rng.integers(len(OPTIONS)))
     shape, axis = LAYOUTS[turn % len(LAYOUTS)]
-    dtypes = DTYPES[turn % 7], DTYPES[(turn * 3 + turn // 7) % 7]
+    dtypes = DTYPES[turn % 8], DTYPES[(turn * 3 + turn // 8) % 8]
     wide = {"float32", "bfloat16", "float64"}
     # Beyond what float32 squares hold, but for `data_range`.
     white = 1e18 if set(dtypes) <= wide else 100.0 if turn % 2 or not wide & set(dtypes) else 1.0
