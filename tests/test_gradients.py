@@ -30,7 +30,12 @@ def reference_gradients(a: np.ndarray, b: np.ndarray, case: tuple[str, str, int]
     return reference.gradients(a, b, size=size, spectrum=spectrum, normalization=normalization)
 
 
-@pytest.mark.parametrize("shape", [(5, 5), (5, 6), (6, 5), (7, 11), (8, 8), (13, 10)], ids=str)
+# Half of these shapes with the slow tests.
+@pytest.mark.parametrize(
+    "shape",
+    [(5, 6), (6, 5), (7, 11), *(pytest.param(shape, marks=pytest.mark.slow) for shape in ((5, 5), (8, 8), (13, 10)))],
+    ids=str,
+)
 def test_full_jacobian_by_central_differences(framework: Framework, shape: tuple[int, int]) -> None:
     """Every pixel of both images, every image of a batch, all spectra and both normalizations."""
     step = 1e-6

@@ -357,7 +357,9 @@ def test_alpha_hardly_recompiles(kind: str) -> None:
         assert counter.frame_count == 3 or kind == "tensor", "the counter counts"
 
 
-@pytest.mark.parametrize("case", [OPTIONS[1], OPTIONS[7], pytest.param(OPTIONS[16], marks=pytest.mark.slow)], ids=str)
+@pytest.mark.parametrize(
+    "case", [OPTIONS[1], *(pytest.param(OPTIONS[i], marks=pytest.mark.slow) for i in (7, 16))], ids=str
+)
 def test_shapes_hardly_recompile(case: tuple[str, str, int]) -> None:
     options: Any = options_of(case)
     with compilations() as (compiler, counter):
