@@ -177,5 +177,6 @@ def test_clearing_the_cache_gives_back_what_sizes_took_in_jax(sizes: int, record
         record_property(f"jax, {figure}", result[figure])
     assert result["compiled again at the same size"] == 0
     assert result["MiB a size"] > 1, "the measure measures"
-    assert result["MiB kept"] < 50
-    assert result["highest MiB"] < 2 * result["MiB a size"] * ROUND + 50
+    # However many sizes there are.
+    assert result["MiB kept"] < result["MiB a size"] * ROUND / 2 + 2
+    assert result["highest MiB"] < 2 * result["MiB a size"] * ROUND + 2
