@@ -4,7 +4,9 @@ Every function takes planes (..., H, W) of one floating dtype and works on each 
 is a distance, symmetric in the two planes, times a scale that depends on the second alone.
 """
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +14,17 @@ import numpy as np
 from jax import lax
 
 from blursim_jax._checks import Options
-from blursim_jax._numerics import divide_where, is_spread, norm, per_plane, safe_divide, safe_sqrt
+from blursim_jax._numerics import divide_where, is_spread, per_plane, safe_divide, safe_sqrt, zeros_of
 from blursim_jax._taps import DIFFERENCE, SMOOTHING, sobel_gain
 
 # An edge of at most this many rounding errors has a magnitude, but no direction. In photos of 8 bits the derivatives of
 # thousands of pixels cancel but for the rounding of the pixels, by 0.71 at the most, and were 1e-3 of the gradient.
 DEAD_ZONE = 1
+
+
+# On a CPU planes of more than twice as many pixels go through in strips: that takes fewer arrays of a plane's size,
+# whose memory is had anew at every call, and what is left stays in cache.
+STRIP_PIXELS = 2**18
 
 
 class Edges(NamedTuple):
@@ -30,30 +37,91 @@ class Edges(NamedTuple):
 
 def specific(a: jax.Array, b: jax.Array, options: Options) -> jax.Array:
     """Specific of every plane pair, (..., H, W) to (...)."""
-    e, _, edges_b = edge_difference(a, b, options.sobel_kernel_size)
-    return norm(e) * scale(edges_b, options)
+
+    def squares(a: jax.Array, b: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+        e, _, edges_b = edge_difference(a, b, options.sobel_kernel_size)
+        return _squares(e, edges_b), []
+
+    squared, _ = _in_strips(squares, a, b, options)
+    return safe_sqrt(squared[0]) * scale(squared[-1], b, options)
 
 
 def specific_gradient(a: jax.Array, b: jax.Array, options: Options, argument: int) -> tuple[jax.Array, jax.Array]:
     """Specific with its gradient by `a` (argument 0) or by `b` (argument 1)."""
     size = options.sobel_kernel_size
-    e, edges, others = edge_difference(*((a, b) if argument == 0 else (b, a)), size)
-    distance, factor = norm(e), scale(others if argument == 0 else edges, options)
+    x, other = (a, b) if argument == 0 else (b, a)
+    least = _rounding_error(x, size)
+
+    def squares_and_gradient(x: jax.Array, other: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+        e, edges, others = edge_difference(x, other, size)
+        weight = divide_where(edges.magnitude > least, e, edges.magnitude)
+        gradient = sobel_transpose(weight * edges.x, weight * edges.y, size)
+        return _squares(e, others if argument == 0 else edges), [gradient]
+
+    squared, (gradient,) = _in_strips(squares_and_gradient, x, other, options)
+    distance, factor = safe_sqrt(squared[0]), scale(squared[-1], b, options)
     value = distance * factor
-    has_direction = edges.magnitude > _rounding_error(a if argument == 0 else b, size)
-    weight = divide_where(has_direction, e, edges.magnitude) * per_plane(safe_divide(factor, distance))
+    gradient *= per_plane(safe_divide(factor, distance))
     if argument == 1 and options.normalization == "relative":
-        weight -= per_plane(value * factor * factor)
-    return value, sobel_transpose(weight * edges.x, weight * edges.y, size)
+        gradient -= sobel_transpose(*sobel(b, size), size) * per_plane(value * factor * factor)
+    return value, gradient
 
 
-def scale(edges_b: Edges, options: Options) -> jax.Array:
-    """What the distance is multiplied by, (..., H, W) to (...)."""
-    area = edges_b.x.shape[-2] * edges_b.x.shape[-1]
+def scale(squared_b: jax.Array, b: jax.Array, options: Options) -> jax.Array:
+    """What the distance is multiplied by, (..., H, W) to (...), from the sum of the squares of b's edges."""
+    area = b.shape[-2] * b.shape[-1]
     if options.normalization == "relative":
         floor = area * (sobel_gain(options.sobel_kernel_size) * options.grey_level()) ** 2
-        return 1 / jnp.sqrt(jnp.sum(edges_b.x * edges_b.x + edges_b.y * edges_b.y, axis=(-2, -1)) + floor)
-    return jnp.full(edges_b.x.shape[:-2], 1 / (area * options.white), edges_b.x.dtype)
+        return 1 / jnp.sqrt(squared_b + floor)
+    return jnp.full(b.shape[:-2], 1 / (area * options.white), b.dtype)
+
+
+def _squares(e: jax.Array, edges_b: Edges) -> list[jax.Array]:
+    """What is to be summed over planes for the distance and for the scale."""
+    return [e * e, edges_b.x * edges_b.x + edges_b.y * edges_b.y]
+
+
+def _in_strips(
+    function: Callable[..., tuple[list[jax.Array], list[jax.Array]]], x: jax.Array, y: jax.Array, options: Options
+) -> tuple[list[jax.Array], list[jax.Array]]:
+    """Apply `function` to planes, and sum its first results over each, on a CPU by strips of rows.
+
+    A strip has margins, from which a border of its own, reflected where there is none, does not reach its rows.
+    """
+
+    def whole(x: jax.Array, y: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+        squares, images = function(x, y)
+        return [jnp.sum(z, axis=(-2, -1)) for z in squares], images
+
+    height, width = x.shape[-2:]
+    # Not ints: exported for images of any size.
+    if not isinstance(height, int) or not isinstance(width, int) or is_spread(x) or is_spread(y):
+        return whole(x, y)
+    margin = 2 * (options.sobel_kernel_size // 2)
+    rows = max(STRIP_PIXELS // width, 4 * margin)
+    tall = rows + 2 * margin
+    if height < 2 * tall:
+        return whole(x, y)
+
+    def in_strips(x: jax.Array, y: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+        def add_strip(i: jax.Array, results: tuple[list[jax.Array], list[jax.Array]]) -> Any:
+            # The last strip goes over some rows once more, but counts them once.
+            first = jnp.minimum(i * rows, height - rows)
+            start = jnp.clip(first - margin, 0, height - tall)
+            row = start + lax.broadcasted_iota(int, (1,) * (x.ndim - 2) + (tall, 1), x.ndim - 2)
+            counts = ((row >= i * rows) & (row < first + rows)).astype(x.dtype)
+
+            def write(image: jax.Array, part: jax.Array) -> jax.Array:
+                part = lax.dynamic_slice_in_dim(part, first - start, rows, axis=-2)
+                return lax.dynamic_update_slice_in_dim(image, part, first, axis=-2)
+
+            squares, images = function(*(lax.dynamic_slice_in_dim(z, start, tall, axis=-2) for z in (x, y)))
+            squares = [jnp.sum(z * counts, axis=(-2, -1)) for z in squares]
+            return jax.tree.map(jnp.add, results[0], squares), jax.tree.map(write, results[1], images)
+
+        return lax.fori_loop(0, -(-height // rows), add_strip, zeros_of(whole, x, y))
+
+    return lax.platform_dependent(x, y, cpu=in_strips, default=whole)
 
 
 def _rounding_error(x: jax.Array, size: int) -> jax.Array:
@@ -77,7 +145,11 @@ def edge_difference(a: jax.Array, b: jax.Array, size: int) -> tuple[jax.Array, E
 def sobel(x: jax.Array, size: int) -> tuple[jax.Array, jax.Array]:
     """Horizontal and vertical Sobel derivative with raw integer taps and reflect-101 border."""
     # Differences first, which are exact where planes are smooth: sums would bring in rounding errors.
-    return _smooth(_difference(x, -1, size), -2, size), _smooth(_difference(x, -2, size), -1, size)
+    padded = _reflect(x, -1, size // 2)
+    horizontal = _smooth(_difference(padded, -1, size), -2, size)
+    # Out of what is in memory: `x` may still be a part of a larger array, which takes several times longer to pad.
+    x = lax.slice_in_dim(padded, size // 2, size // 2 + x.shape[-1], axis=-1)
+    return horizontal, _smooth(_difference(_reflect(x, -2, size // 2), -2, size), -1, size)
 
 
 def sobel_transpose(x: jax.Array, y: jax.Array, size: int) -> jax.Array:
@@ -88,8 +160,8 @@ def sobel_transpose(x: jax.Array, y: jax.Array, size: int) -> jax.Array:
     twice, hence their weight of one half; a difference is odd there, hence zero at the ends.
     """
     x = _weigh_ends(_smooth(_weigh_ends(x, -2, 2), -2, size), -2, 0.5)
-    y = _weigh_ends(_difference(_weigh_ends(y, -2, 0), -2, size, odd=True), -2, 0.5)
-    x = _difference(_weigh_ends(x, -1, 0), -1, size, odd=True)
+    y = _weigh_ends(_difference(_reflect(_weigh_ends(y, -2, 0), -2, size // 2, odd=True), -2, size), -2, 0.5)
+    x = _difference(_reflect(_weigh_ends(x, -1, 0), -1, size // 2, odd=True), -1, size)
     y = _smooth(_weigh_ends(y, -1, 2), -1, size)
     return -_weigh_ends(x + y, -1, 0.5)
 
@@ -125,13 +197,13 @@ def smooth_by_convolution(padded: jax.Array, axis: int, taps: tuple[int, ...]) -
     return result.reshape((*padded.shape[:-2], *result.shape[-2:]))
 
 
-def _difference(x: jax.Array, axis: int, size: int, *, odd: bool = False) -> jax.Array:
-    taps, middle = DIFFERENCE[size], size // 2
-    padded = _reflect(x, axis, middle, odd=odd)
-    result = jnp.zeros_like(x)
-    for j, tap in enumerate(taps, start=1):
-        result += tap * (_shifted(padded, axis, middle, j) - _shifted(padded, axis, middle, -j))
-    return result
+def _difference(padded: jax.Array, axis: int, size: int) -> jax.Array:
+    middle = size // 2
+    differences = [
+        tap * (_shifted(padded, axis, middle, j) - _shifted(padded, axis, middle, -j))
+        for j, tap in enumerate(DIFFERENCE[size], start=1)
+    ]
+    return functools.reduce(jnp.add, differences)
 
 
 def _shifted(padded: jax.Array, axis: int, pad: int, shift: int) -> jax.Array:

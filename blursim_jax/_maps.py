@@ -86,8 +86,9 @@ def _maps(predictions: jax.Array, targets: jax.Array, options: Options) -> BlurS
     if options.spectrum != "complex":
         spectrum, _ = spectrum_difference(jnp.fft.fft2(a), spectrum, options, area)
     edges, _, edges_b = edge_difference(a, b, options.sobel_kernel_size)
+    squared_b = jnp.sum(edges_b.magnitude * edges_b.magnitude, axis=(-2, -1))
     maps = BlurSimMaps(
         spectrum=jnp.fft.fftshift(jnp.abs(spectrum), axes=(-2, -1)) * per_plane(inverse_contrast(b, options)),
-        edges=jnp.abs(edges) * per_plane(edge_scale(edges_b, options) * area),
+        edges=jnp.abs(edges) * per_plane(edge_scale(squared_b, b, options) * area),
     )
     return jax.tree.map(lambda x: jnp.mean(x, axis=-3), maps)
