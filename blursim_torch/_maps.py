@@ -10,7 +10,7 @@ from blursim_torch._checks import ChannelAxis, Normalization, SobelKernelSize, S
 from blursim_torch._edges import edge_difference
 from blursim_torch._edges import scale as edge_scale
 from blursim_torch._loss import check_images, compute_dtype, to_planes
-from blursim_torch._numerics import per_plane
+from blursim_torch._numerics import per_plane, plane_sum
 from blursim_torch._spectrum import inverse_contrast, spectrum_difference
 
 
@@ -83,8 +83,9 @@ def blursim_maps(
     if options.spectrum != "complex":
         difference, _ = spectrum_difference(torch.fft.fft2(a), difference, options, area)
     edges, _, edges_b = edge_difference(a, b, options.sobel_kernel_size)
+    squared_b = plane_sum(edges_b.magnitude * edges_b.magnitude)
     maps = (
         torch.fft.fftshift(torch.abs(difference), dim=(-2, -1)) * per_plane(inverse_contrast(b, options)),
-        torch.abs(edges) * per_plane(edge_scale(edges_b, options) * area),
+        torch.abs(edges) * per_plane(edge_scale(squared_b, b, options) * area),
     )
     return BlurSimMaps(*(torch.mean(x, dim=-3) for x in maps))

@@ -1,7 +1,14 @@
-"""Square root, division and norm that are 0, never NaN, where the plain ones have no value or gradient."""
+"""Square root, division and norm that are 0, never NaN, where the plain ones have no value or gradient; and strips."""
+
+import functools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
+# On a CPU planes of more than twice as many pixels go through in strips: that takes fewer tensors of a plane's size,
+# whose memory is had anew at every call, and what is left stays in cache.
+STRIP_PIXELS = 2**18
 
 
 def safe_sqrt(x: Tensor) -> Tensor:
@@ -56,6 +63,25 @@ def plane_mean(x: Tensor) -> Tensor:
 def per_plane(x: Tensor) -> Tensor:
     """Give one number a plane, (...), the shape (..., 1, 1) that multiplies planes."""
     return x[..., None, None]
+
+
+def strips_of(x: Tensor, margin: int = 0) -> list[slice]:
+    """The rows by which to go through planes (..., H, W), not few beside the margins that they will be given."""
+    height, width = x.shape[-2:]
+    if torch.compiler.is_compiling() or x.device.type != "cpu" or height * width <= 2 * STRIP_PIXELS:
+        return [slice(None)]
+    rows = max(1, STRIP_PIXELS // width, 4 * margin)
+    return [slice(start, min(start + rows, height)) for start in range(0, height, rows)]
+
+
+def join_strips(parts: Sequence[Tensor]) -> Tensor:
+    """Planes out of strips of their rows."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=-2)
+
+
+def add_strips(parts: Sequence[Tensor]) -> Tensor:
+    """Sums over planes out of sums over strips of their rows."""
+    return functools.reduce(torch.add, parts)
 
 
 def _positive(x: Tensor) -> Tensor:

@@ -189,10 +189,10 @@ def _values_and_gradients(
     terms, gradients = None, {}
     for argument in arguments:
         if argument != 2:
-            of_general, by_general = general_gradient(a, b, options, argument)
-            of_specific, by_specific = specific_gradient(a, b, options, argument)
+            of_general, *by_general = general_gradient(a, b, options, argument)
+            of_specific, *by_specific = specific_gradient(a, b, options, argument)
             terms = of_general, of_specific
-            gradients[argument] = _mix(by_general, by_specific, alpha)
+            gradients[argument] = _mix_gradients(by_general, by_specific, alpha)
     if terms is None:
         terms = general(a, b, options), specific(a, b, options)
     gradients[2] = (terms[1] - terms[0],)
@@ -200,10 +200,18 @@ def _values_and_gradients(
 
 
 def _mix(general: Tensor, specific: Tensor, alpha: Tensor | None) -> Tensors:
-    """Weigh the terms' values (...), or their gradients (..., H, W), by alpha (...); None keeps them apart."""
+    """Weigh the terms (...) by alpha (...); None keeps them apart."""
+    return (general, specific) if alpha is None else (torch.lerp(general, specific, alpha),)
+
+
+def _mix_gradients(by_general: Any, by_specific: Any, alpha: Tensor | None) -> Tensors:
+    """Weigh gradients, each planes (..., H, W) and their factors (...), by alpha (...); None keeps them apart."""
+    (general, general_slope), (specific, specific_slope) = by_general, by_specific
     if alpha is None:
-        return general, specific
-    return (torch.lerp(general, specific, alpha.reshape(alpha.shape + (1,) * (general.ndim - alpha.ndim))),)
+        return general * per_plane(general_slope), specific * per_plane(specific_slope)
+    # The factors together first: it is two operations less for every pixel.
+    general = general * per_plane((1 - alpha) * general_slope)
+    return (torch.addcmul(general, specific, per_plane(alpha * specific_slope)),)
 
 
 def _in_blocks(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options, arguments: tuple[int, ...]) -> Tensors:

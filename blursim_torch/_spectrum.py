@@ -12,7 +12,9 @@ from torch import Tensor
 
 from blursim_torch._checks import Options
 from blursim_torch._numerics import (
+    add_strips,
     divide_above,
+    join_strips,
     least_magnitude,
     norm,
     per_plane,
@@ -21,6 +23,7 @@ from blursim_torch._numerics import (
     safe_divide,
     safe_sqrt,
     square_root_,
+    strips_of,
 )
 from blursim_torch._taps import optimal_dft_size
 
@@ -28,6 +31,8 @@ from blursim_torch._taps import optimal_dft_size
 DEAD_ZONE = 64
 # Nearer to 1, photos gain little.
 HIGH_PASS = 0.9
+# One row of so many tells how alike neighbours are.
+SAMPLE = 8
 
 
 def general(a: Tensor, b: Tensor, options: Options) -> Tensor:
@@ -35,16 +40,17 @@ def general(a: Tensor, b: Tensor, options: Options) -> Tensor:
     return _distance(a, b, options) * scale(b, options)
 
 
-def general_gradient(a: Tensor, b: Tensor, options: Options, argument: int) -> tuple[Tensor, Tensor]:
-    """General with its gradient by `a` (argument 0) or by `b` (argument 1)."""
+def general_gradient(a: Tensor, b: Tensor, options: Options, argument: int) -> tuple[Tensor, Tensor, Tensor]:
+    """General, and what its gradient by `a` (argument 0) or by `b` (argument 1) is, times a number a plane."""
     # By `b`, the roles are exchanged, not the sign: b's phases out of a's transform would carry a's rounding errors.
-    distance, gradient = _distance_gradient(*((a, b) if argument == 0 else (b, a)), options)
+    distance, gradient, slope = _distance_gradient(*((a, b) if argument == 0 else (b, a)), options)
     factor = scale(b, options)
-    value, gradient = distance * factor, gradient * per_plane(factor)
+    value, slope = distance * factor, slope * factor
     if argument == 1 and options.normalization == "relative" and options.spectrum != "log":
         centred = b - plane_mean(b)
-        gradient = gradient - centred * per_plane(value / (b.shape[-2] * b.shape[-1] * _variance(b, options)))
-    return value, gradient
+        number = value / (b.shape[-2] * b.shape[-1] * _variance(b, options))
+        gradient, slope = gradient * per_plane(slope) - centred * per_plane(number), torch.ones_like(slope)
+    return value, gradient, slope
 
 
 def scale(b: Tensor, options: Options) -> Tensor:
@@ -90,29 +96,45 @@ def _distance(a: Tensor, b: Tensor, options: Options) -> Tensor:
     if options.spectrum == "complex":
         return norm(a - b)
     height, width = a.shape[-2:]
-    e, _ = spectrum_difference(_transform(a), _transform(a - b), options, height * width)
-    return _half_norm(e, width)
+    transform, difference = _transform(a), _transform(a - b)
+    squares = []
+    for rows in strips_of(a):
+        e, _ = spectrum_difference(transform[..., rows, :], difference[..., rows, :], options, height * width)
+        squares.append(torch.sum(e * e, dim=-2))
+    return _half_norm(add_strips(squares), width)
 
 
-def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, Tensor]:
-    """The distance and its gradient by `a`: for e = f(|A|) - f(|B|) it is N ifft2(e f'(|A|) A / |A|) / norm(e)."""
+def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, Tensor, Tensor]:
+    """The distance, and what its gradient by `a` is, times a number a plane.
+
+    For e = f(|A|) - f(|B|) the gradient is N ifft2(e f'(|A|) A / |A|) / norm(e).
+    """
     if options.spectrum == "complex":
         distance = norm(a - b)
-        return distance, safe_divide(a - b, per_plane(distance))
+        return distance, a - b, safe_divide(torch.ones_like(distance), distance)
     height, width = a.shape[-2:]
     area = height * width
-    transform, least = _transform_with_phase(a)
-    e, length = spectrum_difference(transform, torch.fft.rfft2(a - b), options, area)
-    distance = _half_norm(e, width)
-    # Scaled here and not after the transform: it is one factor less for every pixel.
-    weight = divide_above(least, e, length).mul_(per_plane(safe_divide(torch.full_like(distance, area), distance)))
-    if options.spectrum == "log":
-        weight = weight / (length + _log_offset(area, options))
-    # PyTorch multiplies complex by complex several times faster than complex by real. And one inverse real transform:
-    # the automatic transpose of rfft2 is a full complex one.
-    product = transform * weight.to(transform.dtype)
-    del transform, e, length, weight
-    return distance, torch.fft.irfft2(product, s=(height, width))
+    transform, inverse, other_inverse, least = _transform_with_phase(a)
+    difference = torch.fft.rfft2(a - b)
+    squares, products = [], []
+    for rows in strips_of(a):
+        turned = other_inverse[..., rows, :]
+        part = (transform[..., rows, :] * inverse).mul_(turned)
+        e, length = spectrum_difference(part, difference[..., rows, :], options, area)
+        squares.append(torch.sum(e * e, dim=-2))
+        part_least = torch.clamp((least * inverse.abs()) * turned.abs(), min=least_magnitude(a.dtype))
+        weight = divide_above(part_least, e, length)
+        if options.spectrum == "log":
+            weight = weight / (length + _log_offset(area, options))
+        products.append(part * weight.to(part.dtype))
+        # Memory that is let go before more is taken is still in cache, and stays with the process.
+        del part, e, length, part_least, weight
+    del transform, difference
+    distance = _half_norm(add_strips(squares), width)
+    product = join_strips(products)
+    del products
+    gradient = torch.fft.irfft2(product, s=(height, width))
+    return distance, gradient, safe_divide(torch.full_like(distance, area), distance)
 
 
 def _transform(a: Tensor) -> Tensor:
@@ -123,44 +145,54 @@ def _transform(a: Tensor) -> Tensor:
     return transform
 
 
-def _transform_with_phase(a: Tensor) -> tuple[Tensor, Tensor]:
-    """The half spectrum of planes, and the magnitude up to which a bin is rounding errors and has no phase.
+def _transform_with_phase(a: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The half spectrum of planes but for two factors, these, and what of it is rounding errors and has no phase.
+
+    That is (..., H, W), its factors (..., 1, W) and (..., H, 1), and a magnitude (..., 1, 1).
 
     A transform spreads its rounding errors over all bins alike, so that the mean and the low frequencies of a blurred
     photo drown the phases of its high ones: they were 1e-4 of the gradient. Hence the transform is that of a plane
-    without its mean and with its low frequencies weakened, and what this took away is given back bin by bin.
+    without its mean and with its high frequencies raised, and the factors take back bin by bin what this gave.
     """
     height, width = a.shape[-2:]
     mean = plane_mean(a)
-    x, share, inverse = _high_pass(a - mean, -1, width // 2 + 1)
-    x, other_share, other_inverse = _high_pass(x, -2, height)
+    x = a - mean
+    # All rows for the compiler, which would compile anew for images of which one row is taken.
+    step = 1 if torch.compiler.is_compiling() else SAMPLE
+    share = _share(x[..., ::step, 1:], x[..., ::step, :-1])
+    other_share = _share(x[..., 1::step, :], x[..., :-1:step, :])
+    x = _high_pass(_high_pass(x, share, -1), other_share, -2)
     transform = torch.fft.rfft2(x)
-    transform[..., :1, :1] += mean * (height * width * (1 - share) * (1 - other_share))
+    transform[..., :1, :1] += mean * (height * width)
     eps = torch.finfo(a.dtype).eps
     # Of a flat plane, x is the rounding error of the mean.
     least = DEAD_ZONE * eps * (per_plane(norm(x)) + eps * height * width * torch.abs(mean))
-    least = (least * inverse.abs()) * other_inverse.abs()
-    return transform.mul_(inverse).mul_(other_inverse), torch.clamp(least, min=least_magnitude(a.dtype))
+    return transform, _inverse(share, width, width // 2 + 1), _inverse(other_share, height, height).mT, least
 
 
-def _high_pass(x: Tensor, dim: int, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """x[j] - share * x[j - 1] along `dim`, the share, and what undoes it in the first `count` bins.
+def _share(x: Tensor, before: Tensor) -> Tensor:
+    """What of a pixel the one before it foretells, (..., H, W) to (..., 1, 1).
 
-    The share is what of a pixel its neighbour foretells: of noise nothing, of which a fixed one would drown low
-    frequencies.
+    Of noise nothing, of which a fixed share would drown low frequencies.
     """
-    shifted = torch.roll(x, 1, dim)
+    correlation = safe_divide(plane_sum(x * before, keepdim=True), plane_sum(before * before, keepdim=True))
     # Detached, because the result does not depend on it.
-    correlation = safe_divide(plane_sum(x * shifted, keepdim=True), plane_sum(x * x, keepdim=True))
-    share = torch.clamp(correlation, 0, HIGH_PASS).detach()
-    size = x.shape[dim]
-    frequency = torch.arange(count, dtype=x.dtype, device=x.device)
+    return torch.clamp(correlation, 0, HIGH_PASS).detach()
+
+
+def _high_pass(x: Tensor, share: Tensor, dim: int) -> Tensor:
+    """(x[j] - share * x[j - 1]) / (1 - share) along `dim`, which goes round."""
+    # By way of the difference x[j] - x[j - 1]: where a plane is smooth it is exact, and a product would round as the
+    # transform does.
+    return torch.lerp(torch.roll(x, 1, dim), x, 1 / (1 - share))
+
+
+def _inverse(share: Tensor, size: int, count: int) -> Tensor:
+    """What undoes the high pass of `size` pixels in the first `count` bins, (..., 1, count)."""
+    frequency = torch.arange(count, dtype=share.dtype, device=share.device)
     # Negative beyond the half, as small angles are the more exact.
     angle = torch.where(2 * frequency > size, frequency - size, frequency) * (2 * math.pi / size)
-    angle = angle.unsqueeze(-1) if dim == -2 else angle
-    inverse = 1 / torch.complex(1 - share * torch.cos(angle), share * torch.sin(angle))
-    # The difference first: where a plane is smooth it is exact, and a product would round as the transform does.
-    return torch.addcmul(x - shifted, shifted, 1 - share), share, inverse
+    return (1 - share) / torch.complex(1 - share * torch.cos(angle), share * torch.sin(angle))
 
 
 def _magnitude(z: Tensor) -> Tensor:
@@ -174,10 +206,10 @@ def _dot(z: Tensor, w: Tensor) -> Tensor:
     return products[..., 0] + products[..., 1]
 
 
-def _half_norm(e: Tensor, width: int) -> Tensor:
-    """Norm over the full spectrum from its half: every column but DC and, for even widths, Nyquist counts twice."""
-    squares = torch.sum(e * e, dim=-2)
-    # Without a branch on the width, so that one compilation serves odd and even ones.
+def _half_norm(squares: Tensor, width: int) -> Tensor:
+    """Norm over the full spectrum from the sum of the squares in each column of its half."""
+    # Every column but DC and, for even widths, Nyquist counts twice. Without a branch on the width, so that one
+    # compilation serves odd and even ones.
     once = squares[..., 0] + (1 - width % 2) * squares[..., -1]
     return safe_sqrt(2 * torch.sum(squares, dim=-1) - once)
 

@@ -31,6 +31,7 @@ PARITY = "test_parity.py::test_float64[('magnitude', 'relative', 5)]"
 BATCH = "test_values.py::test_a_batch_is_its_images[{}]"
 CHANNELS = "test_values.py::test_channels_are_averaged[{}]"
 SHORT = "test_values.py::test_short_dtypes_are_computed_in_float32[{}-float16]"
+STRIPS = "test_gradients.py::test_large_images[{}-('magnitude', 'relative', 5)]"
 MAPS = "test_values.py::test_maps_show_where[{}]"
 SECOND_JAX = "test_transforms_jax.py::test_first_and_second_order_forward_and_reverse[('magnitude', 'area', 5)]"
 FUNC_TORCH = "test_transforms_torch.py::test_func[('magnitude', 'area', 5)]"
@@ -92,7 +93,8 @@ MUTANTS = [
         "the half spectrum is weighed by whether the height is even",
         FLAT,
         "_spectrum.py",
-        both=("return _half_norm(e, width)", "return _half_norm(e, height)"),
+        jax=("return _half_norm(e, width)", "return _half_norm(e, height)"),
+        torch=("return _half_norm(add_strips(squares), width)", "return _half_norm(add_strips(squares), height)"),
     ),
     *idea(
         "bins-for-side",
@@ -125,7 +127,8 @@ MUTANTS = [
         "images are subtracted after the transform",
         ONE_ULP,
         "_spectrum.py",
-        both=("_transform(a - b), options, height", "_transform(a) - _transform(b), options, height"),
+        jax=("_transform(a - b), options, height", "_transform(a) - _transform(b), options, height"),
+        torch=("_transform(a), _transform(a - b)\n", "_transform(a), _transform(a) - _transform(b)\n"),
     ),
     *idea(
         "no-imaginary-part",
@@ -156,7 +159,7 @@ MUTANTS = [
         "test_gradients.py::test_means_of_opposite_signs[{}]",
         "_spectrum.py",
         jax=("(1 - share) * (1 - other_share))", "(1 - share))"),
-        torch=("* (1 - share) * (1 - other_share))", "* (1 - share))"),
+        torch=("+= mean * (height * width)\n    eps", "+= mean * (height * width) * (1 - share)\n    eps"),
     ),
     *idea(
         "wrong-log-offset",
@@ -215,9 +218,13 @@ MUTANTS = [
         "the gradient by the targets is that by the predictions with its sign turned",
         PARITY,
         "_spectrum.py",
-        both=(
+        jax=(
             "distance, gradient = _distance_gradient(*((a, b) if argument == 0 else (b, a)), options)",
             "distance, gradient = _distance_gradient(a, b, options)\n    gradient = gradient * (1 - 2 * argument)",
+        ),
+        torch=(
+            "gradient, slope = _distance_gradient(*((a, b) if argument == 0 else (b, a)), options)",
+            "gradient, slope = _distance_gradient(a, b, options)\n    gradient = gradient * (1 - 2 * argument)",
         ),
     ),
     *idea(
@@ -240,8 +247,8 @@ MUTANTS = [
             "    after = lax.rev(lax.slice_in_dim(x, size - pad, size, axis=axis)",
         ),
         torch=(
-            "x.narrow(dim, 1, pad), x.narrow(dim, x.shape[dim] - 1 - pad, pad)",
-            "x.narrow(dim, 0, pad), x.narrow(dim, x.shape[dim] - pad, pad)",
+            "x.narrow(dim, 1, pad).flip(dim), x.narrow(dim, last - pad, pad)",
+            "x.narrow(dim, 0, pad).flip(dim), x.narrow(dim, last + 1 - pad, pad)",
         ),
     ),
     *idea(
@@ -253,14 +260,14 @@ MUTANTS = [
             "_weigh_ends(_smooth(_weigh_ends(x, -2, 2), -2, size), -2, 0.5)",
             "_smooth(x, -2, size)",
         ),
-        torch=("result.narrow(dim, 1, pad).add_(x.narrow(dim, 0, pad).flip(dim))", "pass"),
+        torch=("x = _reflect(_reflect(x, -2, pad, ends=2), -1", "x = _reflect(_reflect(x, -2, pad), -1"),
     ),
     *idea(
         "wrong-axis",
         "one derivative is taken or smoothed along the wrong axis",
         FLAT,
         "_edges.py",
-        jax=("_smooth(_difference(x, -1, size), -2, size)", "_smooth(_difference(x, -1, size), -1, size)"),
+        jax=("_smooth(_difference(padded, -1, size), -2, size)", "_smooth(_difference(padded, -1, size), -1, size)"),
         torch=("horizontal = _smooth(_difference(x, -1), -2)", "horizontal = _smooth(_difference(x, -2), -1)"),
     ),
     *idea(
@@ -269,7 +276,7 @@ MUTANTS = [
         ONE_ULP,
         "_edges.py",
         jax=("(weight * edges.x, weight * edges.y, size)", "(weight * edges.y, weight * edges.x, size)"),
-        torch=("return value, sobel_transpose(x, y, size)", "return value, sobel_transpose(y, x, size)"),
+        torch=("sobel_transpose(by_x, by_y, size)", "sobel_transpose(by_y, by_x, size)"),
     ),
     *idea(
         "wrong-tap",
@@ -292,8 +299,22 @@ MUTANTS = [
         "the edges of a flat target are 0",
         FLAT,
         "_edges.py",
-        jax=("axis=(-2, -1)) + floor)", "axis=(-2, -1)))"),
-        torch=("edges_b.magnitude) + floor)", "edges_b.magnitude))"),
+        both=("sqrt(squared_b + floor)", "sqrt(squared_b)"),
+    ),
+    *idea(
+        "strips-without-margins",
+        "a border is reflected where a strip ends",
+        STRIPS,
+        "_edges.py",
+        both=("margin = 2 * (options.sobel_kernel_size // 2)", "margin = 0 * (options.sobel_kernel_size // 2)"),
+    ),
+    *idea(
+        "rows-counted-twice",
+        "the rows that two strips go over are summed twice",
+        STRIPS,
+        "_edges.py",
+        jax=("(row >= i * rows)", "(row >= first)"),
+        torch=("plane_sum(z[..., inner, :]) for z", "plane_sum(z) for z"),
     ),
     *idea(
         "naive-edges",
@@ -322,8 +343,8 @@ MUTANTS = [
         "test_gradients.py::test_edges_of_strongly_blurred_photos[{}]",
         "_edges.py",
         jax=(
-            "return _smooth(_difference(x, -1, size), -2, size), _smooth(_difference(x, -2, size), -1, size)",
-            "return _difference(_smooth(x, -2, size), -1, size), _difference(_smooth(x, -1, size), -2, size)",
+            "_smooth(_difference(_reflect(x, -2, size // 2), -2, size), -1, size)",
+            "_difference(_reflect(_smooth(x, -1, size), -2, size // 2), -2, size)",
         ),
         torch=(
             "horizontal = _smooth(_difference(x, -1), -2)\n"
@@ -451,9 +472,8 @@ MUTANTS = [
         BATCH,
         "_planes.py",
         jax=(
-            "planes, batch_size=block)",
-            "planes, batch_size=block)\n"
-            "        results = jax.tree.map(lambda x: x.at[count // block * block :].set(0), results)",
+            "range(count - count % step, count, part)",
+            "range(count - count % step, count - part + 1, part)",
         ),
         torch=("range(0, len(a), block)", "range(0, len(a) - block + 1, block)"),
     ),
@@ -462,7 +482,7 @@ MUTANTS = [
         "in blocks, planes get the alpha of others",
         BATCH,
         "_planes.py",
-        jax=("(a, b, alpha))\n        results", "(a, b, None if alpha is None else alpha[::-1]))\n        results"),
+        jax=("(a, b, alpha))\n        # Blocks", "(a, b, None if alpha is None else alpha[::-1]))\n        # Blocks"),
         torch=("alpha[part]", "alpha[:1]"),
     ),
     *idea(

@@ -73,6 +73,18 @@ def test_gradients_against_the_reference(framework: Framework, part: int, dtype:
     assert worst["log"] <= 20 * tolerance
 
 
+# A CPU goes through these by strips of rows, of which the last is not full.
+@pytest.mark.parametrize("case", [("magnitude", "relative", 5), ("complex", "area", 3), ("log", "area", 7)], ids=str)
+def test_large_images(framework: Framework, case: tuple[str, str, int]) -> None:
+    a, b = np.random.default_rng(4).random((2, 1030, 600), np.float32)
+    spectrum, normalization, size = case
+    expected = reference.terms(a, b, size=size, spectrum=spectrum, normalization=normalization)
+    np.testing.assert_allclose(framework.terms(a, b, **options_of(case)), expected, rtol=1e-6)
+    gradients = gradients_of_terms(framework, a, b, case)
+    for actual, expected in zip(gradients, reference_gradients(a, b, case), strict=True):
+        assert relative_error(actual, expected) <= (1e-4 if case[0] == "log" else 5e-6)
+
+
 def test_the_reference_has_the_derivatives_of_opencv() -> None:
     x = np.random.default_rng(0).random((9, 11))
     for size in (3, 5, 7):
