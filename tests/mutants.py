@@ -306,7 +306,8 @@ MUTANTS = [
         "a border is reflected where a strip ends",
         STRIPS,
         "_edges.py",
-        both=("margin = 2 * (options.sobel_kernel_size // 2)", "margin = 0 * (options.sobel_kernel_size // 2)"),
+        jax=("margin = 2 * (options.sobel_kernel_size // 2)", "margin = 0 * (options.sobel_kernel_size // 2)"),
+        torch=("max(rows.start - margin, 0), min(rows.stop + margin, height)", "rows.start, rows.stop"),
     ),
     *idea(
         "rows-counted-twice",
