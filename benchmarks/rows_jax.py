@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from benchmarks.speed import ALPHA, OPTIONS, name_of, peak_of
+from benchmarks.speed import ALPHA, AS_RELEASED, OPTIONS, name_of, peak_of
 from blursim_jax import blursim
 
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
@@ -24,6 +24,7 @@ def rows(shape: tuple[int, int, int, int], part: str, gradient: bool) -> dict[st
     if part == "options":
         losses = {name_of(options): lambda a, b, o=options: blursim(a, b, **o) for options in OPTIONS}
     if part == "peers":
+        losses[AS_RELEASED] = lambda a, b: blursim(a, b, spectrum="complex")
         losses |= {"MSE": mse, "L1": l1, "L1 of FFTs": l1_of_ffts, "lax.conv and autodiff": plain}
     functions: dict[str, Callable[[], Any]] = {"floor": prepare(floor_gradient if gradient else floor, a, b)}
     functions |= {name: prepare(derive(loss, gradient), a, b) for name, loss in losses.items()}

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, l1_loss, mse_loss, pad
 
-from benchmarks.speed import ALPHA, OPTIONS, name_of, peak_of
+from benchmarks.speed import ALPHA, AS_RELEASED, OPTIONS, name_of, peak_of
 from blursim_torch import blursim
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -24,6 +24,7 @@ def rows(shape: tuple[int, int, int, int], part: str, gradient: bool) -> dict[st
     if part == "options":
         losses = {name_of(options): lambda a, b, o=options: blursim(a, b, **o) for options in OPTIONS}
     if part == "peers":
+        losses[AS_RELEASED] = lambda a, b: blursim(a, b, spectrum="complex")
         losses |= peers(shape)
     functions: dict[str, Callable[[], Any]] = {"floor": lambda: (floor_gradient if gradient else floor)(a, b)}
     functions |= {name: prepare(loss, gradient, a, b) for name, loss in losses.items()}

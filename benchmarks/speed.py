@@ -41,6 +41,8 @@ OPTIONS = [
         ("magnitude", "complex", "log"), ("area", "relative"), (3, 5, 7)
     )
 ]
+# The row that computes what the original does.
+AS_RELEASED = 'BlurSim, "complex"'
 # By engine, the module and function that make its rows; those of `torch.compile` are held to the floor of PyTorch.
 ENGINES = {
     "JAX": ("rows_jax", "rows"),
