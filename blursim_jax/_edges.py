@@ -6,7 +6,7 @@ is a distance, symmetric in the two planes, times a scale that depends on the se
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 
 from blursim_jax._checks import Options
-from blursim_jax._numerics import divide_where, is_spread, per_plane, safe_divide, safe_sqrt, zeros_of
+from blursim_jax._numerics import divide_where, is_spread, per_plane, safe_divide, safe_sqrt
 from blursim_jax._taps import DIFFERENCE, SMOOTHING, sobel_gain
 
 # An edge of at most this many rounding errors has a magnitude, but no direction. In photos of 8 bits the derivatives of
@@ -22,7 +22,7 @@ from blursim_jax._taps import DIFFERENCE, SMOOTHING, sobel_gain
 DEAD_ZONE = 1
 
 
-# On a CPU planes of more than twice as many pixels go through in strips: that takes fewer arrays of a plane's size,
+# On a CPU planes of some more than twice as many pixels go through in strips: that takes fewer arrays of their size,
 # whose memory is had anew at every call, and what is left stays in cache.
 STRIP_PIXELS = 2**18
 
@@ -51,24 +51,27 @@ def specific_gradient(a: jax.Array, b: jax.Array, options: Options, argument: in
     size = options.sobel_kernel_size
     x, other = (a, b) if argument == 0 else (b, a)
     least = _rounding_error(x, size)
+    by_scale = argument == 1 and options.normalization == "relative"
 
-    def squares_and_gradient(x: jax.Array, other: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+    def squares_and_gradients(x: jax.Array, other: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
         e, edges, others = edge_difference(x, other, size)
         weight = divide_where(edges.magnitude > least, e, edges.magnitude)
-        gradient = sobel_transpose(weight * edges.x, weight * edges.y, size)
-        return _squares(e, others if argument == 0 else edges), [gradient]
+        images = [sobel_transpose(weight * edges.x, weight * edges.y, size)]
+        if by_scale:
+            images.append(sobel_transpose(edges.x, edges.y, size))
+        return _squares(e, others if argument == 0 else edges), images
 
-    squared, (gradient,) = _in_strips(squares_and_gradient, x, other, options)
+    squared, (gradient, *rest) = _in_strips(squares_and_gradients, x, other, options)
     distance, factor = safe_sqrt(squared[0]), scale(squared[-1], b, options)
     value = distance * factor
     gradient *= per_plane(safe_divide(factor, distance))
-    if argument == 1 and options.normalization == "relative":
-        gradient -= sobel_transpose(*sobel(b, size), size) * per_plane(value * factor * factor)
+    if by_scale:
+        gradient -= rest[0] * per_plane(value * factor * factor)
     return value, gradient
 
 
 def scale(squared_b: jax.Array, b: jax.Array, options: Options) -> jax.Array:
-    """What the distance is multiplied by, (..., H, W) to (...), from the sum of the squares of b's edges."""
+    """What the distance is multiplied by, (..., H, W) to (...); under "relative" from the sum of b's squared edges."""
     area = b.shape[-2] * b.shape[-1]
     if options.normalization == "relative":
         floor = area * (sobel_gain(options.sobel_kernel_size) * options.grey_level()) ** 2
@@ -94,34 +97,45 @@ def _in_strips(
         return [jnp.sum(z, axis=(-2, -1)) for z in squares], images
 
     height, width = x.shape[-2:]
-    # Not ints: exported for images of any size.
-    if not isinstance(height, int) or not isinstance(width, int) or is_spread(x) or is_spread(y):
-        return whole(x, y)
     margin = 2 * (options.sobel_kernel_size // 2)
     rows = max(STRIP_PIXELS // width, 4 * margin)
-    tall = rows + 2 * margin
-    if height < 2 * tall:
+    if 0 in x.shape or height < 2 * (rows + 2 * margin) or is_spread(x) or is_spread(y):
         return whole(x, y)
+    count = -(-height // rows)
+    rows = -(-height // count)
+    tall = rows + 2 * margin
 
     def in_strips(x: jax.Array, y: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
-        def add_strip(i: jax.Array, results: tuple[list[jax.Array], list[jax.Array]]) -> Any:
+        def strip(images: list[jax.Array], i: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
             # The last strip goes over some rows once more, but counts them once.
             first = jnp.minimum(i * rows, height - rows)
             start = jnp.clip(first - margin, 0, height - tall)
-            row = start + lax.broadcasted_iota(int, (1,) * (x.ndim - 2) + (tall, 1), x.ndim - 2)
-            counts = ((row >= i * rows) & (row < first + rows)).astype(x.dtype)
+            row = start + lax.broadcasted_iota(i.dtype, (*x.shape[:-2], tall, width), x.ndim - 2)
+            counts = (row >= i * rows) & (row < first + rows)
 
             def write(image: jax.Array, part: jax.Array) -> jax.Array:
                 part = lax.dynamic_slice_in_dim(part, first - start, rows, axis=-2)
                 return lax.dynamic_update_slice_in_dim(image, part, first, axis=-2)
 
-            squares, images = function(*(lax.dynamic_slice_in_dim(z, start, tall, axis=-2) for z in (x, y)))
-            squares = [jnp.sum(z * counts, axis=(-2, -1)) for z in squares]
-            return jax.tree.map(jnp.add, results[0], squares), jax.tree.map(write, results[1], images)
+            squares, parts = function(*(lax.dynamic_slice_in_dim(z, start, tall, axis=-2) for z in (x, y)))
+            sums = [jnp.sum(jnp.where(counts, z, 0), axis=(-2, -1)) for z in squares]
+            return jax.tree.map(write, images, parts), sums
 
-        return lax.fori_loop(0, -(-height // rows), add_strip, zeros_of(whole, x, y))
+        _, shapes = jax.eval_shape(function, x, y)
+        empty = [as_both(jnp.zeros(z.shape, z.dtype)) for z in shapes]
+        images, sums = lax.scan(strip, empty, jnp.arange(count))
+        return [jnp.sum(z, axis=0) for z in sums], images
 
-    return lax.platform_dependent(x, y, cpu=in_strips, default=whole)
+    def not_in_strips(x: jax.Array, y: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+        sums, images = whole(x, y)
+        return sums, [as_both(z) for z in images]
+
+    def as_both(z: jax.Array) -> jax.Array:
+        # Under `shard_map`, the type says whether devices share an array; that of a loop's results must not change, nor
+        # differ between platforms. XLA leaves nothing of it.
+        return jnp.where((x[(0,) * x.ndim] > 0) & (y[(0,) * y.ndim] > 0), z, z)
+
+    return lax.platform_dependent(x, y, cpu=in_strips, default=not_in_strips)
 
 
 def _rounding_error(x: jax.Array, size: int) -> jax.Array:

@@ -1,8 +1,5 @@
 """Square root, division and norm that are 0, never NaN, where the plain ones have no value or gradient."""
 
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
@@ -32,13 +29,6 @@ def norm(x: jax.Array) -> jax.Array:
 def per_plane(x: jax.Array) -> jax.Array:
     """Give one number a plane, (...), the shape (..., 1, 1) that multiplies planes."""
     return x[..., None, None]
-
-
-def zeros_of(function: Callable[..., Any], *arrays: Any) -> Any:
-    """Zeros of the shapes that `function` of the arrays gives, to begin a loop with."""
-    # Under `shard_map`, what a loop begins with must be of as many devices as what it ends with: as the arrays are.
-    zero = sum(jnp.where(x[(0,) * x.ndim] > 0, 0, 0) for x in jax.tree.leaves(arrays))
-    return jax.tree.map(lambda x: jnp.full(x.shape, zero, x.dtype), jax.eval_shape(function, *arrays))
 
 
 def is_spread(x: jax.Array) -> bool:

@@ -12,7 +12,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from blursim_jax._checks import Options
 from blursim_jax._edges import specific, specific_gradient
-from blursim_jax._numerics import is_spread, zeros_of
+from blursim_jax._numerics import is_spread
 from blursim_jax._spectrum import general, general_gradient
 
 # On a CPU the planes go through in blocks of at most this many pixels, 1 MiB of float32, which stay in cache:
@@ -76,24 +76,24 @@ def _in_blocks(function: Callable[..., Any], a: jax.Array, b: jax.Array, alpha: 
 
     def in_blocks(a: jax.Array, b: jax.Array, alpha: jax.Array | None) -> Any:
         planes = jax.tree.map(lambda x: x.reshape(count, *x.shape[len(batch_shape) :]), (a, b, alpha))
-        # Blocks of one size, each in two parts that XLA computes at the same time: of a whole, it divides only some
+        # A block of several planes in two parts that XLA computes at the same time: of a whole, it divides only some
         # operations among threads.
-        steps, parts = -(-count // block), min(block, 2)
-        part = -(-count // (steps * parts))
-        step = parts * part
+        parts = min(block, 2)
+        size = block // parts
+        steps = count // (parts * size)
 
-        def write(results: Any, start: Any, size: int) -> Any:
-            new = function(*jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, start, size), planes))
-            return jax.tree.map(lambda x, y: lax.dynamic_update_slice_in_dim(x, y, start, 0), results, new)
+        def cut(part: int) -> Any:
+            first, last = part * steps * size, (part + 1) * steps * size
+            return jax.tree.map(lambda x: x[first:last].reshape(steps, size, *x.shape[1:]), planes)
 
-        def write_step(i: jax.Array, results: Any) -> Any:
-            for offset in range(0, step, part):
-                results = write(results, i * step + offset, part)
-            return results
+        def step(_: None, blocks: Any) -> tuple[None, Any]:
+            return None, [function(*block) for block in blocks]
 
-        results = lax.fori_loop(0, count // step, write_step, zeros_of(function, *planes))
-        for start in range(count - count % step, count, part):
-            results = write(results, start, min(part, count - start))
+        _, results = lax.scan(step, None, [cut(part) for part in range(parts)])
+        results = [jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), result) for result in results]
+        if count > parts * steps * size:
+            results.append(function(*jax.tree.map(lambda x: x[parts * steps * size :], planes)))
+        results = jax.tree.map(lambda *x: jnp.concatenate(x), *results)
         return jax.tree.map(lambda x: x.reshape(*batch_shape, *x.shape[1:]), results)
 
     return lax.platform_dependent(a, b, alpha, cpu=in_blocks, default=function)

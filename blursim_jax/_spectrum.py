@@ -20,8 +20,8 @@ from blursim_jax._taps import optimal_dft_size
 DEAD_ZONE = 64
 # Nearer to 1, photos gain little.
 HIGH_PASS = 0.9
-# One row of so many tells how alike neighbours are.
-SAMPLE = 8
+# One row of so many tells how alike neighbours are: no power of 2, as of which images may be built.
+SAMPLE = 7
 
 
 def general(a: jax.Array, b: jax.Array, options: Options) -> jax.Array:
@@ -139,8 +139,9 @@ def _transform_with_phase(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     x = a - mean
     x = lax.concatenate([lax.slice_in_dim(x, width - 1, width, axis=-1), x], x.ndim - 1)
     x = lax.optimization_barrier(lax.concatenate([lax.slice_in_dim(x, height - 1, height, axis=-2), x], x.ndim - 2))
-    share = _share(x[..., ::SAMPLE, 1:], x[..., ::SAMPLE, :-1])
-    other_share = _share(x[..., 1::SAMPLE, :], x[..., :-1:SAMPLE, :])
+    # Without what goes round.
+    share = _share(x[..., 1::SAMPLE, 2:], x[..., 1::SAMPLE, 1:-1])
+    other_share = _share(x[..., 2::SAMPLE, 1:], x[..., 1:-1:SAMPLE, 1:])
     # The difference first: where a plane is smooth it is exact, and a product would round as the transform does.
     x = (x[..., 1:] - x[..., :-1]) + (1 - share) * x[..., :-1]
     x = (x[..., 1:, :] - x[..., :-1, :]) + (1 - other_share) * x[..., :-1, :]

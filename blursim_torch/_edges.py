@@ -50,31 +50,33 @@ def specific(a: Tensor, b: Tensor, options: Options) -> Tensor:
 
 
 def specific_gradient(a: Tensor, b: Tensor, options: Options, argument: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Specific, and what its gradient by `a` (argument 0) or by `b` (argument 1) is, times a number a plane."""
+    """Specific, and its gradient by `a` (argument 0) or by `b` (argument 1): planes, and a factor each, to multiply."""
     size = options.sobel_kernel_size
     x, other = (a, b) if argument == 0 else (b, a)
     least = _rounding_error(x, size)
+    by_scale = argument == 1 and options.normalization == "relative"
 
-    def squares_and_gradient(x: Tensor, other: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+    def squares_and_gradients(x: Tensor, other: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         e, edges, others = edge_difference(x, other, size)
         squares = _squares(e, others if argument == 0 else edges, options)
         weight = divide_above(least, e, edges.magnitude)
+        images = [sobel_transpose(edges.x, edges.y, size)] if by_scale else []
         by_x, by_y = weight * edges.x, weight * edges.y
         # Memory that is let go before more is taken is still in cache, and stays with the process.
         del e, edges, others, weight
-        return squares, [sobel_transpose(by_x, by_y, size)]
+        return squares, [sobel_transpose(by_x, by_y, size), *images]
 
-    squared, (gradient,) = _in_strips(squares_and_gradient, x, other, options)
+    squared, (gradient, *rest) = _in_strips(squares_and_gradients, x, other, options)
     distance, factor = safe_sqrt(squared[0]), scale(squared[-1], b, options)
     value, slope = distance * factor, safe_divide(factor, distance)
-    if argument == 1 and options.normalization == "relative":
-        by_scale = sobel_transpose(*sobel(b, size), size) * per_plane(value * factor * factor)
-        gradient, slope = gradient * per_plane(slope) - by_scale, torch.ones_like(slope)
+    if by_scale:
+        gradient = gradient * per_plane(slope) - rest[0] * per_plane(value * factor * factor)
+        slope = torch.ones_like(slope)
     return value, gradient, slope
 
 
 def scale(squared_b: Tensor, b: Tensor, options: Options) -> Tensor:
-    """What the distance is multiplied by, (..., H, W) to (...), from the sum of the squares of b's edges."""
+    """What the distance is multiplied by, (..., H, W) to (...); under "relative" from the sum of b's squared edges."""
     area = b.shape[-2] * b.shape[-1]
     if options.normalization == "relative":
         floor = area * (sobel_gain(options.sobel_kernel_size) * options.grey_level()) ** 2

@@ -31,8 +31,8 @@ from blursim_torch._taps import optimal_dft_size
 DEAD_ZONE = 64
 # Nearer to 1, photos gain little.
 HIGH_PASS = 0.9
-# One row of so many tells how alike neighbours are.
-SAMPLE = 8
+# One row of so many tells how alike neighbours are: no power of 2, as of which images may be built.
+SAMPLE = 7
 
 
 def general(a: Tensor, b: Tensor, options: Options) -> Tensor:
@@ -41,7 +41,7 @@ def general(a: Tensor, b: Tensor, options: Options) -> Tensor:
 
 
 def general_gradient(a: Tensor, b: Tensor, options: Options, argument: int) -> tuple[Tensor, Tensor, Tensor]:
-    """General, and what its gradient by `a` (argument 0) or by `b` (argument 1) is, times a number a plane."""
+    """General, and its gradient by `a` (argument 0) or by `b` (argument 1): planes, and a factor each, to multiply."""
     # By `b`, the roles are exchanged, not the sign: b's phases out of a's transform would carry a's rounding errors.
     distance, gradient, slope = _distance_gradient(*((a, b) if argument == 0 else (b, a)), options)
     factor = scale(b, options)
@@ -105,7 +105,7 @@ def _distance(a: Tensor, b: Tensor, options: Options) -> Tensor:
 
 
 def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, Tensor, Tensor]:
-    """The distance, and what its gradient by `a` is, times a number a plane.
+    """The distance, and its gradient by `a`: planes, and a factor each, to multiply.
 
     For e = f(|A|) - f(|B|) the gradient is N ifft2(e f'(|A|) A / |A|) / norm(e).
     """
@@ -117,9 +117,11 @@ def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, 
     transform, inverse, other_inverse, least = _transform_with_phase(a)
     difference = torch.fft.rfft2(a - b)
     squares, products = [], []
-    for rows in strips_of(a):
+    all_rows = strips_of(a)
+    for rows in all_rows:
         turned = other_inverse[..., rows, :]
-        part = (transform[..., rows, :] * inverse).mul_(turned)
+        part = transform if len(all_rows) == 1 else transform[..., rows, :].clone()
+        part.mul_(inverse).mul_(turned)
         e, length = spectrum_difference(part, difference[..., rows, :], options, area)
         squares.append(torch.sum(e * e, dim=-2))
         part_least = torch.clamp((least * inverse.abs()) * turned.abs(), min=least_magnitude(a.dtype))
@@ -146,9 +148,10 @@ def _transform(a: Tensor) -> Tensor:
 
 
 def _transform_with_phase(a: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The half spectrum of planes but for two factors, these, and what of it is rounding errors and has no phase.
+    """A half spectrum of planes, two factors that turn it into theirs, and up to what magnitude a bin has no phase.
 
-    That is (..., H, W), its factors (..., 1, W) and (..., H, 1), and a magnitude (..., 1, 1).
+    Of shapes (..., H, W // 2 + 1), (..., 1, W // 2 + 1), (..., H, 1) and (..., 1, 1); without the factors, a bin of at
+    most that magnitude is rounding errors.
 
     A transform spreads its rounding errors over all bins alike, so that the mean and the low frequencies of a blurred
     photo drown the phases of its high ones: they were 1e-4 of the gradient. Hence the transform is that of a plane
@@ -166,7 +169,8 @@ def _transform_with_phase(a: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     transform[..., :1, :1] += mean * (height * width)
     eps = torch.finfo(a.dtype).eps
     # Of a flat plane, x is the rounding error of the mean.
-    least = DEAD_ZONE * eps * (per_plane(norm(x)) + eps * height * width * torch.abs(mean))
+    of_mean = eps * height * width * torch.abs(mean) / ((1 - share) * (1 - other_share))
+    least = DEAD_ZONE * eps * (per_plane(norm(x)) + of_mean)
     return transform, _inverse(share, width, width // 2 + 1), _inverse(other_share, height, height).mT, least
 
 

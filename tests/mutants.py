@@ -359,7 +359,7 @@ MUTANTS = [
         "the gradient by the targets takes their edges' norm for a constant",
         PARITY,
         "_edges.py",
-        both=('if argument == 1 and options.normalization == "relative"', "if False"),
+        both=("    if by_scale:\n        gradient", "    if False:\n        gradient"),
     ),
     # Zeros and NaN.
     *idea(
@@ -473,8 +473,8 @@ MUTANTS = [
         BATCH,
         "_planes.py",
         jax=(
-            "range(count - count % step, count, part)",
-            "range(count - count % step, count - part + 1, part)",
+            "results.append(function(*jax.tree.map(lambda x: x[parts",
+            "results.append(function(*jax.tree.map(lambda x: 0 * x[parts",
         ),
         torch=("range(0, len(a), block)", "range(0, len(a) - block + 1, block)"),
     ),
@@ -483,7 +483,7 @@ MUTANTS = [
         "in blocks, planes get the alpha of others",
         BATCH,
         "_planes.py",
-        jax=("(a, b, alpha))\n        # Blocks", "(a, b, None if alpha is None else alpha[::-1]))\n        # Blocks"),
+        jax=("(a, b, alpha))\n        # A block", "(a, b, None if alpha is None else alpha[::-1]))\n        # A block"),
         torch=("alpha[part]", "alpha[:1]"),
     ),
     *idea(

@@ -164,6 +164,9 @@ def test_an_empty_batch(framework: Framework) -> None:
     assert framework.value(empty, empty, reduction="sum") == 0
     assert framework.terms(empty, empty, reduction="none").shape == (2, 0)
     assert framework.gradient(empty, empty, reduction="sum").shape == (0, 8, 8)
+    large = np.zeros((0, 1030, 600), np.float32)
+    assert framework.value(large, large, reduction="sum") == 0
+    assert framework.gradient(large, large, reduction="sum").shape == large.shape
     of_channels = np.zeros((0, 3, 2, 8, 8), np.float32)
     assert framework.value(of_channels, of_channels, channel_axis=-3, reduction="none").shape == (0, 3)
     assert [x.shape for x in framework.maps(empty, empty)] == [(0, 8, 8)] * 2
