@@ -20,8 +20,6 @@ from blursim_jax._taps import DIFFERENCE, SMOOTHING, sobel_gain
 # An edge of at most this many rounding errors has a magnitude, but no direction. In photos of 8 bits the derivatives of
 # thousands of pixels cancel but for the rounding of the pixels, by 0.71 at the most, and were 1e-3 of the gradient.
 DEAD_ZONE = 1
-
-
 # On a CPU planes of some more than twice as many pixels go through in strips: that takes fewer arrays of their size,
 # whose memory is had anew at every call, and what is left stays in cache.
 STRIP_PIXELS = 2**18
