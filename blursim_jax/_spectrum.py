@@ -137,14 +137,10 @@ def _transform_with_phase(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     height, width = a.shape[-2:]
     mean = _mean(a)
     x = a - mean
-    x = lax.concatenate([lax.slice_in_dim(x, width - 1, width, axis=-1), x], x.ndim - 1)
-    x = lax.optimization_barrier(lax.concatenate([lax.slice_in_dim(x, height - 1, height, axis=-2), x], x.ndim - 2))
     # Without what goes round.
-    share = _share(x[..., 1::SAMPLE, 2:], x[..., 1::SAMPLE, 1:-1])
-    other_share = _share(x[..., 2::SAMPLE, 1:], x[..., 1:-1:SAMPLE, 1:])
-    # The difference first: where a plane is smooth it is exact, and a product would round as the transform does.
-    x = (x[..., 1:] - x[..., :-1]) + (1 - share) * x[..., :-1]
-    x = (x[..., 1:, :] - x[..., :-1, :]) + (1 - other_share) * x[..., :-1, :]
+    share = _share(x[..., ::SAMPLE, 1:], x[..., ::SAMPLE, :-1])
+    other_share = _share(x[..., 1::SAMPLE, :], x[..., :-1:SAMPLE, :])
+    x = _high_pass(x, share, other_share)
     transform = _with_zero_frequency(jnp.fft.rfft2(x), mean * (height * width) * (1 - share) * (1 - other_share))
     eps = float(jnp.finfo(a.dtype).eps)
     # Of a flat plane, x is the rounding error of the mean.
@@ -162,6 +158,31 @@ def _share(x: jax.Array, before: jax.Array) -> jax.Array:
     correlation = safe_divide(jnp.sum(x * before, axis=(-2, -1)), jnp.sum(before * before, axis=(-2, -1)))
     # No gradient, because the result does not depend on it.
     return per_plane(lax.stop_gradient(jnp.clip(correlation, 0, HIGH_PASS)))
+
+
+def _high_pass(x: jax.Array, share: jax.Array, other_share: jax.Array) -> jax.Array:
+    """x[i, j] - share * x[i, j - 1], and of that the same along the other axis; both go round."""
+    height, width = x.shape[-2:]
+    # A plane in one line, behind its last row and the pixel before that: the pixel to the left of each is the same line
+    # one earlier, but for the first column. Padding a plane by a column is several times slower, as it moves all rows.
+    line = x.reshape(*x.shape[:-2], height * width)
+    end = lax.slice_in_dim(line, (height - 1) * width - 1, height * width, axis=-1)
+    line = lax.optimization_barrier(lax.concatenate([end, line], line.ndim - 1))
+    first_column = lax.broadcasted_iota(np.int32, x.shape, x.ndim - 1) == 0
+
+    def plane(start: int) -> jax.Array:
+        return lax.slice_in_dim(line, start, start + height * width, axis=-1).reshape(x.shape)
+
+    def along_rows(start: int) -> jax.Array:
+        x = plane(start)
+        return _weaken(x, jnp.where(first_column, x[..., -1:], plane(start - 1)), share)
+
+    return _weaken(along_rows(width + 1), along_rows(1), other_share)
+
+
+def _weaken(x: jax.Array, before: jax.Array, share: jax.Array) -> jax.Array:
+    # The difference first: where a plane is smooth it is exact, and a product would round as the transform does.
+    return (x - before) + (1 - share) * before
 
 
 def _inverse(share: jax.Array, size: int, count: int) -> jax.Array:
