@@ -22,7 +22,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 from test_values import OPTIONS, OPTIONS_BY_COST, options_of
 
-from blursim_jax import BlurSim, BlurSimTerms, blursim, blursim_maps, blursim_terms
+from blursim_jax import BlurSim, BlurSimTerms, _edges, _planes, blursim, blursim_maps, blursim_terms
 from blursim_jax._edges import smooth_by_convolution, smooth_by_slices, sobel
 from blursim_jax._taps import SMOOTHING
 
@@ -325,6 +325,28 @@ def test_second_order_compiled(x64: None, spectrum: Any) -> None:
         return blursim(a, b, alpha=alpha, spectrum=spectrum, normalization="relative")
 
     check_grads(loss, (a, b, 0.7), order=2, modes=("fwd", "rev"), atol=1e-6, rtol=1e-5, eps=1e-6)
+
+
+@pytest.mark.parametrize(
+    "case", [("magnitude", "relative", 5), pytest.param(("log", "area", 3), marks=pytest.mark.slow)], ids=str
+)
+def test_strips_and_blocks_have_all_derivatives_of_the_whole(
+    x64: None, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str, int]
+) -> None:
+    a, b, da, db = np.random.default_rng(2).random((4, 3, 56, 9))
+    gradient = jax.grad(functools.partial(blursim, **options_of(case)), (0, 1))
+
+    def derivatives() -> Any:
+        jax.clear_caches()
+        along = jax.jvp(gradient, (a, b), (da, db))
+        return along, jax.vjp(gradient, a, b)[1]((da, db)), jax.vmap(gradient)(a, b)
+
+    whole = derivatives()
+    # Two planes a block, in two parts, and strips as small as margins let them be.
+    monkeypatch.setattr(_planes, "BLOCK_PIXELS", 2 * 56 * 9)
+    monkeypatch.setattr(_edges, "STRIP_PIXELS", 1)
+    jax.tree.map(functools.partial(close, rtol=1e-9, atol=1e-12), derivatives(), whole)
+    jax.clear_caches()
 
 
 def test_second_order_where_bins_agree(x64: None) -> None:

@@ -24,7 +24,7 @@ from torch._functorch._aot_autograd.utils import make_boxed_func
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
-from blursim_torch import BlurSim, blursim, blursim_maps, blursim_terms
+from blursim_torch import BlurSim, _numerics, _planes, blursim, blursim_maps, blursim_terms
 from blursim_torch._edges import sobel, sobel_transpose
 from blursim_torch._spectrum import optimal_dft_sizes
 from blursim_torch._taps import optimal_dft_size
@@ -230,6 +230,24 @@ def test_large_batches_go_through_in_blocks() -> None:
     terms = blursim_terms(a, b, reduction="none")
     singles = [blursim_terms(x, y, reduction="none").general for x, y in zip(a, b, strict=True)]
     close(terms.general, torch.stack(singles), rtol=1e-6)
+
+
+@pytest.mark.parametrize("case", [("magnitude", "relative", 5), ("log", "area", 3)], ids=str)
+def test_strips_and_blocks_have_all_derivatives_of_the_whole(
+    monkeypatch: pytest.MonkeyPatch, case: tuple[str, str, int]
+) -> None:
+    (a, b), (da, db) = images(3, 56, 9, seed=2), images(3, 56, 9, seed=3)
+    gradient = grad(lambda a, b: blursim(a, b, **options_of(case)), (0, 1))
+
+    def derivatives() -> Any:
+        along = jvp(gradient, (a, b), (da, db))
+        return along, vjp(gradient, a, b)[1]((da, db)), vmap(gradient)(a, b)
+
+    whole = derivatives()
+    # Two planes a block, and strips as small as margins let them be.
+    monkeypatch.setattr(_planes, "BLOCK_PIXELS", 2 * 56 * 9)
+    monkeypatch.setattr(_numerics, "STRIP_PIXELS", 1)
+    close(derivatives(), whole, rtol=1e-9)
 
 
 def test_degenerate_images_have_finite_second_derivatives() -> None:
