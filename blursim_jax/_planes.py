@@ -2,6 +2,7 @@
 
 import functools
 import math
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -81,18 +82,18 @@ def _in_blocks(function: Callable[..., Any], a: jax.Array, b: jax.Array, alpha: 
         parts = min(block, 2)
         size = block // parts
         steps = count // (parts * size)
+        full = parts * steps * size
 
-        def cut(part: int) -> Any:
-            first, last = part * steps * size, (part + 1) * steps * size
-            return jax.tree.map(lambda x: x[first:last].reshape(steps, size, *x.shape[1:]), planes)
+        def step(_: None, block: Any) -> tuple[None, Any]:
+            rows = [slice(part * size, (part + 1) * size) for part in range(parts)]
+            return None, [function(*jax.tree.map(operator.itemgetter(part), block)) for part in rows]
 
-        def step(_: None, blocks: Any) -> tuple[None, Any]:
-            return None, [function(*block) for block in blocks]
-
-        _, results = lax.scan(step, None, [cut(part) for part in range(parts)])
-        results = [jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), result) for result in results]
-        if count > parts * steps * size:
-            results.append(function(*jax.tree.map(lambda x: x[parts * steps * size :], planes)))
+        # Whole steps of the planes as they lie in memory: any other order would be a copy of them.
+        blocks = jax.tree.map(lambda x: x[:full].reshape(steps, parts * size, *x.shape[1:]), planes)
+        _, results = lax.scan(step, None, blocks)
+        results = [jax.tree.map(lambda *x: jnp.concatenate(x, axis=1).reshape(full, *x[0].shape[2:]), *results)]
+        if count > full:
+            results.append(function(*jax.tree.map(lambda x: x[full:], planes)))
         results = jax.tree.map(lambda *x: jnp.concatenate(x), *results)
         return jax.tree.map(lambda x: x.reshape(*batch_shape, *x.shape[1:]), results)
 

@@ -105,6 +105,14 @@ MUTANTS = [
         torch=("(2 * math.pi / size)", "(2 * math.pi / count)"),
     ),
     *idea(
+        "other-way-round",
+        "beyond the end of a row, the high pass goes on somewhere else",
+        LOW_CONTRAST,
+        "_spectrum.py",
+        jax=("jnp.where(first_column, x[..., -1:], plane(start - 1))", "plane(start - 1)"),
+        torch=("torch.lerp(torch.roll(x, 1, dim), x,", "torch.lerp(torch.roll(x, -1, dim), x,"),
+    ),
+    *idea(
         "no-area-in-general",
         "General is not divided by N",
         FLAT,
@@ -473,8 +481,8 @@ MUTANTS = [
         BATCH,
         "_planes.py",
         jax=(
-            "results.append(function(*jax.tree.map(lambda x: x[parts",
-            "results.append(function(*jax.tree.map(lambda x: 0 * x[parts",
+            "results.append(function(*jax.tree.map(lambda x: x[full",
+            "results.append(function(*jax.tree.map(lambda x: 0 * x[full",
         ),
         torch=("range(0, len(a), block)", "range(0, len(a) - block + 1, block)"),
     ),
