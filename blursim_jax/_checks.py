@@ -97,10 +97,11 @@ def check_shapes(predictions: tuple[int, ...], targets: tuple[int, ...], options
     end = len(predictions) - 1 if options.channel_axis == -1 else len(predictions)
     height, width = predictions[end - 2 : end]
     if min(height, width) < options.sobel_kernel_size:
+        advice = "" if options.channel_axis == -1 else " (channels last need channel_axis=-1)"
         raise ValueError(
             f"predictions: expected height and width of at least sobel_kernel_size={options.sobel_kernel_size}, got "
             f"height {height} and width {width} from shape {predictions} read as {layout} with "
-            f"channel_axis={options.channel_axis} (channels last need channel_axis=-1)"
+            f"channel_axis={options.channel_axis}{advice}"
         )
     if options.channel_axis is not None and predictions[options.channel_axis] == 0:
         raise ValueError(f"predictions: expected at least one channel in {layout}, got shape {predictions}")

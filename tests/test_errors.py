@@ -69,7 +69,7 @@ IMAGES = [
         {"channel_axis": -1},
         ValueError,
         "predictions: expected height and width of at least sobel_kernel_size=5, got height 3 and width 8 from shape "
-        "(3, 8, 8) read as (..., H, W, C) with channel_axis=-1 (channels last need channel_axis=-1)",
+        "(3, 8, 8) read as (..., H, W, C) with channel_axis=-1",
     ),
     (
         zeros(8, 8, 0),
