@@ -211,7 +211,7 @@ def _mix_gradients(by_general: Any, by_specific: Any, alpha: Tensor | None) -> T
         return general * per_plane(general_slope), specific * per_plane(specific_slope)
     # The factors together first: it is two operations less for every pixel.
     general = general * per_plane((1 - alpha) * general_slope)
-    return (general.addcmul_(specific, per_plane(alpha * specific_slope)),)
+    return (torch.addcmul(general, specific, per_plane(alpha * specific_slope)),)
 
 
 def _in_blocks(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options, arguments: tuple[int, ...]) -> Tensors:

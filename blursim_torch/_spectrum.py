@@ -190,7 +190,7 @@ def _high_pass(x: Tensor, share: Tensor, dim: int) -> Tensor:
     """(x[j] - share * x[j - 1]) / (1 - share) along `dim`, which goes round."""
     # By way of the difference x[j] - x[j - 1]: where a plane is smooth it is exact, and a product would round as the
     # transform does.
-    return torch.roll(x, 1, dim).lerp_(x, 1 / (1 - share))
+    return torch.lerp(torch.roll(x, 1, dim), x, 1 / (1 - share))
 
 
 def _inverse(share: Tensor, size: int, count: int) -> Tensor:

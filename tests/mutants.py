@@ -110,7 +110,7 @@ MUTANTS = [
         LOW_CONTRAST,
         "_spectrum.py",
         jax=("jnp.where(first_column, x[..., -1:], plane(start - 1))", "plane(start - 1)"),
-        torch=("torch.roll(x, 1, dim)", "torch.roll(x, -1, dim)"),
+        torch=("torch.lerp(torch.roll(x, 1, dim), x,", "torch.lerp(torch.roll(x, -1, dim), x,"),
     ),
     *idea(
         "no-area-in-general",
