@@ -106,11 +106,11 @@ MUTANTS = [
     ),
     *idea(
         "other-way-round",
-        "beyond the end of a row, the high pass goes on somewhere else",
+        "the high pass takes another pixel for the one before, in JAX at the end of a row",
         LOW_CONTRAST,
         "_spectrum.py",
         jax=("jnp.where(first_column, x[..., -1:], plane(start - 1))", "plane(start - 1)"),
-        torch=("torch.lerp(torch.roll(x, 1, dim), x,", "torch.lerp(torch.roll(x, -1, dim), x,"),
+        torch=("torch.roll(x, 1, dim)", "torch.roll(x, -1, dim)"),
     ),
     *idea(
         "no-area-in-general",

@@ -346,6 +346,8 @@ def test_strips_and_blocks_have_all_derivatives_of_the_whole(
     monkeypatch.setattr(_planes, "BLOCK_PIXELS", 2 * 56 * 9)
     monkeypatch.setattr(_edges, "STRIP_PIXELS", 1)
     jax.tree.map(functools.partial(close, rtol=1e-9, atol=1e-12), derivatives(), whole)
+    # One over blocks, and others in it over strips.
+    assert str(jax.make_jaxpr(gradient)(a, b)).count("scan[") > 1
     jax.clear_caches()
 
 

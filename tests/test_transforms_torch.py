@@ -203,8 +203,8 @@ def compiled_gradient_of_a_gradient(a: Tensor, b: Tensor, d: Tensor) -> Tensor:
     return torch.compile(grad(product), backend="aot_eager")(a)
 
 
-# The first is https://github.com/pytorch/pytorch/issues/197867. The second loses what is done in place on a view, and
-# the third drops the second order through any autograd.Function of more than the variable itself.
+# The first is https://github.com/pytorch/pytorch/issues/197867. The second folds what is done in place into a constant,
+# and the third drops the second order through any autograd.Function of more than the variable itself.
 @pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node:UserWarning")
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="PyTorch's own faults, named under Limits in the README")
 @pytest.mark.parametrize(
@@ -241,12 +241,14 @@ def test_strips_and_blocks_have_all_derivatives_of_the_whole(
 
     def derivatives() -> Any:
         along = jvp(gradient, (a, b), (da, db))
-        return along, vjp(gradient, a, b)[1]((da, db)), vmap(gradient)(a, b)
+        products = vmap(lambda a, b, da: grad(lambda x: torch.sum(gradient(x, b)[1] * da))(a))(a, b, da)
+        return along, vjp(gradient, a, b)[1]((da, db)), products, vmap(gradient)(a, b)
 
     whole = derivatives()
     # Two planes a block, and strips as small as margins let them be.
     monkeypatch.setattr(_planes, "BLOCK_PIXELS", 2 * 56 * 9)
     monkeypatch.setattr(_numerics, "STRIP_PIXELS", 1)
+    assert len(_numerics.strips_of(a, 4)) > 1
     close(derivatives(), whole, rtol=1e-9)
 
 
