@@ -57,12 +57,13 @@ def check_reduction(reduction: object, batch_shape: tuple[int, ...] = ()) -> Non
         raise ValueError(f"predictions: expected at least one image for the mean, got batch shape {batch_shape}")
 
 
-def check_alpha(alpha: object, array: str) -> None:
+def check_alpha(alpha: object, array: str = "", name: str = "alpha") -> None:
     """Raise unless the Python or NumPy number `alpha` lies in [0, 1]; NaN does not. An `array` it could have been."""
     if not is_number(alpha):
-        raise TypeError(f"alpha: expected a real number or {array}, got {_type_name(alpha)}")
+        alternative = f" or {array}" if array else ""
+        raise TypeError(f"{name}: expected a real number{alternative}, got {_type_name(alpha)}")
     if not 0 <= alpha <= 1:  # type: ignore[operator]
-        raise ValueError(f"alpha: expected a number in [0, 1], got {alpha}")
+        raise ValueError(f"{name}: expected a number in [0, 1], got {alpha}")
 
 
 def check_alpha_array(shape: tuple[int, ...], dtype: str, batch_shape: tuple[int, ...]) -> None:
@@ -72,6 +73,14 @@ def check_alpha_array(shape: tuple[int, ...], dtype: str, batch_shape: tuple[int
     trailing = batch_shape[len(batch_shape) - len(shape) :]
     if len(shape) > len(batch_shape) or any(n not in (1, m) for n, m in zip(shape, trailing, strict=True)):
         raise ValueError(f"alpha: expected a shape that broadcasts to the images' {batch_shape}, got {shape}")
+
+
+def check_mask(shape: tuple[int, ...], dtype: str, batch_shape: tuple[int, ...]) -> None:
+    """Raise unless a mask of this shape and dtype says of every image of `batch_shape` whether it counts."""
+    if dtype != "bool":
+        raise TypeError(f"mask: expected dtype bool, got {dtype}")
+    if shape != batch_shape:
+        raise ValueError(f"mask: expected the shape of the batch, {batch_shape}, got {shape}")
 
 
 def check_array(name: str, value: object, types: tuple[type, ...], expected: str) -> None:

@@ -1,0 +1,127 @@
+"""BlurSim as a metric of Flax NNX: the mean over all images that it was given, on any number of devices.
+
+Needs Flax (the extra `flax`).
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import ArrayLike
+
+from blursim_jax import _checks
+from blursim_jax._checks import ChannelAxis, Normalization, SobelKernelSize, Spectrum
+from blursim_jax._loss import ARRAY, BlurSimTerms, blursim_terms
+
+
+class BlurSimMetric(nnx.metrics.Metric):
+    r"""The mean of `blursim` over images, an `nnx.metrics.Metric`.
+
+    .. math::
+        \text{BlurSim} = (1 - \alpha) \cdot \text{mean of General} + \alpha \cdot \text{mean of Specific}
+
+    Every image counts once, however the images were spread over updates, sizes and devices: the states are the sums of
+    both terms and the number of images, so that those of several metrics add up: by `jax.lax.psum` over the devices
+    inside `jax.shard_map`, by `jax.tree.map(jnp.add, ...)` elsewhere.
+
+    Args:
+        alpha: Weight of Specific, a number in [0, 1].
+        sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
+        spectrum: What General compares: `"magnitude"`, `"complex"` or `"log"`.
+        normalization: `"area"` or `"relative"`.
+        data_range: What pixel value stands for white.
+        channel_axis: None, -1 or -3. With None, every (H, W) is an image.
+
+    Raises:
+        ValueError: An option is unknown or a number is out of its range.
+        TypeError: alpha is no number.
+
+    References:
+        The formula is that of `blursim`.
+
+    >>> import jax.numpy as jnp
+    >>> from blursim_jax.metrics import BlurSimMetric
+    >>> metric = BlurSimMetric(alpha=0.8)
+    >>> images = jnp.zeros((3, 8, 8))
+    >>> metric.update(images, images)
+    >>> metric.update(images[:1] + 0.5, images[:1])
+    >>> print(f"{metric.compute():.4f}", metric.count[...])
+    0.0250 4
+    """
+
+    def __init__(
+        self,
+        alpha: float = 0.9,
+        *,
+        sobel_kernel_size: SobelKernelSize = 5,
+        spectrum: Spectrum = "magnitude",
+        normalization: Normalization = "area",
+        data_range: float = 1.0,
+        channel_axis: ChannelAxis = None,
+    ) -> None:
+        """Check the options, and start with no image."""
+        _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
+        _checks.check_alpha(alpha)
+        self.alpha = alpha
+        self.sobel_kernel_size: SobelKernelSize = sobel_kernel_size
+        self.spectrum: Spectrum = spectrum
+        self.normalization: Normalization = normalization
+        self.data_range = data_range
+        self.channel_axis: ChannelAxis = channel_axis
+        self.general_total = nnx.metrics.MetricState(jnp.zeros((), jnp.float32))
+        self.specific_total = nnx.metrics.MetricState(jnp.zeros((), jnp.float32))
+        self.count = nnx.metrics.MetricState(jnp.zeros((), jnp.int32))
+
+    def update(  # type: ignore[override]
+        self, predictions: ArrayLike, targets: ArrayLike, mask: jax.Array | np.ndarray | None = None, **_: Any
+    ) -> None:
+        """Add images, of any size. Further keyword arguments are for other metrics of an `nnx.MultiMetric`.
+
+        Args:
+            predictions: Images `(..., H, W)`, or with channels where `channel_axis` says.
+            targets: Images of the same shape.
+            mask: Of the batch shape `...`, dtype bool: which images count, for a last batch that was filled up. The
+                others may hold anything, NaN included.
+
+        Raises:
+            ValueError: As `blursim`; the mask has another shape.
+            TypeError: As `blursim`; the mask is no array of bool.
+        """
+        terms = blursim_terms(
+            predictions,
+            targets,
+            sobel_kernel_size=self.sobel_kernel_size,
+            spectrum=self.spectrum,
+            normalization=self.normalization,
+            data_range=self.data_range,
+            channel_axis=self.channel_axis,
+            reduction="none",
+        )
+        if mask is None:
+            count = jnp.asarray(terms.general.size)
+        else:
+            _checks.check_array("mask", mask, (jax.Array, np.ndarray), ARRAY)
+            _checks.check_mask(mask.shape, mask.dtype.name, terms.general.shape)
+            # A choice, not a product: 0 times NaN is NaN.
+            terms = BlurSimTerms(*(jnp.where(mask, values, 0) for values in terms))
+            count = jnp.sum(mask)
+        self.general_total[...] += jnp.sum(terms.general).astype(jnp.float32)
+        self.specific_total[...] += jnp.sum(terms.specific).astype(jnp.float32)
+        self.count[...] += count.astype(jnp.int32)
+
+    def compute(self) -> jax.Array:
+        """Return the mean of BlurSim over all images, a scalar; NaN before the first."""
+        terms = self.compute_terms()
+        return (1 - self.alpha) * terms.general + self.alpha * terms.specific
+
+    def compute_terms(self) -> BlurSimTerms:
+        """Return the means of both terms over all images; NaN before the first."""
+        count = self.count[...].astype(jnp.float32)
+        return BlurSimTerms(self.general_total[...] / count, self.specific_total[...] / count)
+
+    def reset(self) -> None:
+        """Start again with no image."""
+        for state in (self.general_total, self.specific_total, self.count):
+            state[...] = jnp.zeros_like(state[...])

@@ -1,0 +1,212 @@
+"""The weight alpha over time, driven as the schedules of `torch.optim.lr_scheduler` are.
+
+JAX users take a schedule of Optax instead: `optax.linear_schedule(0.9, 0.1, steps)`.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from typing import Any
+
+from blursim_torch import _checks
+
+
+class _Schedule:
+    """What all schedules share: they set `loss.alpha` from the number of steps taken, and from nothing else.
+
+    So a schedule that is saved and restored goes on exactly as one that was not.
+    """
+
+    # The attributes that belong to the state, beside the number of steps.
+    options: tuple[str, ...] = ()
+
+    def __init__(self, loss: Any) -> None:
+        if not hasattr(loss, "alpha"):
+            raise TypeError(f"loss: expected an object with alpha, as BlurSim, got {type(loss).__qualname__}")
+        self.loss = loss
+        self.last_epoch = 0
+        self.loss.alpha = self.get_alpha()
+
+    def get_alpha(self) -> float:
+        """Return alpha after `last_epoch` steps."""
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """Go on by one, a step of training or an epoch as the schedule is meant, and set `loss.alpha`."""
+        self.last_epoch += 1
+        self.loss.alpha = self.get_alpha()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that `load_state_dict` needs, of plain Python types, for `torch.save`."""
+        state = {"kind": type(self).__name__, "last_epoch": self.last_epoch}
+        return state | {name: getattr(self, name) for name in self.options}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over steps and options of a schedule of the same kind, and set `loss.alpha`.
+
+        Args:
+            state_dict: What `state_dict` returned.
+
+        Raises:
+            ValueError: It is of another kind, of a learning rate's schedule for instance, or a number in it is out of
+                its range. Nothing is changed then.
+            TypeError: It is no dict, or something in it is of a wrong type.
+        """
+        if not isinstance(state_dict, dict):
+            raise TypeError(f"state_dict: expected a dict, got {type(state_dict).__qualname__}")
+        own = self.state_dict()
+        if state_dict.get("kind") != own["kind"] or state_dict.keys() != own.keys():
+            raise ValueError(
+                f"state_dict: expected that of {own['kind']}, with {', '.join(own)}, got that of "
+                f"{state_dict.get('kind', 'something else')}, with {', '.join(map(str, state_dict)) or 'nothing'}"
+            )
+        restored = copy.copy(self)
+        vars(restored).update({name: value for name, value in state_dict.items() if name != "kind"})
+        restored._check_state()
+        self.loss.alpha = restored.get_alpha()
+        vars(self).update(vars(restored))
+
+    def _check_state(self) -> None:
+        """Raise unless the state is what it should be."""
+        _check_count("last_epoch", self.last_epoch, 0)
+
+
+class _FromStartToEnd(_Schedule):
+    options = ("total_iters", "start", "end")
+
+    def __init__(self, loss: Any, total_iters: int, start: float = 0.9, end: float = 0.1) -> None:
+        self.last_epoch, self.total_iters, self.start, self.end = 0, total_iters, start, end
+        self._check_state()
+        # NumPy's numbers are not for `torch.load`.
+        self.start, self.end = float(start), float(end)
+        super().__init__(loss)
+
+    def _check_state(self) -> None:
+        super()._check_state()
+        _check_count("total_iters", self.total_iters, 1)
+        _checks.check_alpha(self.start, name="start")
+        _checks.check_alpha(self.end, name="end")
+
+    def _mix(self, share: float) -> float:
+        # So written, it is exactly `start` and `end` at the ends.
+        return (1 - share) * self.start + share * self.end
+
+
+class LinearAlpha(_FromStartToEnd):
+    r"""Alpha along a line from `start` to `end`, where it stays: `optax.linear_schedule(0.9, 0.1, total_iters)`.
+
+    .. math::
+        \alpha_t = (1 - s) \cdot \text{start} + s \cdot \text{end}, \quad s = \min(t / \text{total\_iters}, 1)
+
+    Args:
+        loss: A `BlurSim`, or any object whose `alpha` is to be set.
+        total_iters: After how many steps alpha is `end`.
+        start: The first alpha, in [0, 1].
+        end: The last alpha, in [0, 1].
+
+    Raises:
+        ValueError: A number is out of its range.
+        TypeError: An argument is of a wrong type.
+
+    References:
+        Driven as `torch.optim.lr_scheduler.LinearLR`.
+
+    >>> from blursim_torch import BlurSim
+    >>> from blursim_torch.schedules import LinearAlpha
+    >>> loss = BlurSim()
+    >>> schedule = LinearAlpha(loss, total_iters=4)
+    >>> for _ in range(4):
+    ...     schedule.step()
+    ...     print(f"{loss.alpha:.1f}")
+    0.7
+    0.5
+    0.3
+    0.1
+    """
+
+    def get_alpha(self) -> float:
+        """Return alpha after `last_epoch` steps."""
+        return self._mix(min(self.last_epoch / self.total_iters, 1))
+
+
+class CosineAlpha(_FromStartToEnd):
+    r"""Alpha along half a cosine from `start` to `end`: slow, fast, slow.
+
+    .. math::
+        \alpha_t = (1 - s) \cdot \text{start} + s \cdot \text{end},
+        \quad s = (1 - \cos(\pi \min(t / \text{total\_iters}, 1))) / 2
+
+    It is `optax.cosine_decay_schedule(0.9, total_iters, alpha=0.1 / 0.9)`.
+
+    Args:
+        loss: A `BlurSim`, or any object whose `alpha` is to be set.
+        total_iters: After how many steps alpha is `end`.
+        start: The first alpha, in [0, 1].
+        end: The last alpha, in [0, 1].
+
+    Raises:
+        ValueError: A number is out of its range.
+        TypeError: An argument is of a wrong type.
+
+    References:
+        Driven as `torch.optim.lr_scheduler.CosineAnnealingLR`.
+
+    >>> from blursim_torch import BlurSim
+    >>> from blursim_torch.schedules import CosineAlpha
+    >>> loss = BlurSim()
+    >>> schedule = CosineAlpha(loss, total_iters=4)
+    >>> for _ in range(4):
+    ...     schedule.step()
+    ...     print(f"{loss.alpha:.3f}")
+    0.783
+    0.500
+    0.217
+    0.100
+    """
+
+    def get_alpha(self) -> float:
+        """Return alpha after `last_epoch` steps."""
+        return self._mix((1 - math.cos(math.pi * min(self.last_epoch / self.total_iters, 1))) / 2)
+
+
+class LambdaAlpha(_Schedule):
+    """Alpha as a function says.
+
+    Args:
+        loss: A `BlurSim`, or any object whose `alpha` is to be set.
+        alpha_lambda: Takes the number of steps, from 0, and returns alpha in [0, 1]. `state_dict` does not hold it: who
+            restores the schedule gives the same function.
+
+    Raises:
+        ValueError: What the function returns is out of its range.
+        TypeError: An argument is of a wrong type.
+
+    References:
+        Driven as `torch.optim.lr_scheduler.LambdaLR`.
+
+    >>> from blursim_torch import BlurSim
+    >>> from blursim_torch.schedules import LambdaAlpha
+    >>> loss = BlurSim()
+    >>> schedule = LambdaAlpha(loss, lambda step: 0.9 * 0.5**step)
+    >>> schedule.step()
+    >>> loss.alpha
+    0.45
+    """
+
+    def __init__(self, loss: Any, alpha_lambda: Callable[[int], float]) -> None:
+        """Set the first alpha."""
+        if not callable(alpha_lambda):
+            raise TypeError(f"alpha_lambda: expected a function, got {type(alpha_lambda).__qualname__}")
+        self.alpha_lambda = alpha_lambda
+        super().__init__(loss)
+
+    def get_alpha(self) -> float:
+        """Return alpha after `last_epoch` steps."""
+        return self.alpha_lambda(self.last_epoch)
+
+
+def _check_count(name: str, value: Any, least: int) -> None:
+    if type(value) is not int:
+        raise TypeError(f"{name}: expected an int, got {type(value).__qualname__}")
+    if value < least:
+        raise ValueError(f"{name}: expected at least {least}, got {value}")
