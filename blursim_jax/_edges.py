@@ -14,7 +14,7 @@ import numpy as np
 from jax import lax
 
 from blursim_jax._checks import Options
-from blursim_jax._numerics import divide_where, is_spread, per_plane, safe_divide, safe_sqrt
+from blursim_jax._numerics import divide_where, is_spread, per_plane, plane_sum, safe_divide, safe_sqrt
 from blursim_jax._taps import DIFFERENCE, SMOOTHING, sobel_gain
 
 # An edge of at most this many rounding errors has a magnitude, but no direction. In photos of 8 bits the derivatives of
@@ -40,32 +40,47 @@ def specific(a: jax.Array, b: jax.Array, options: Options) -> jax.Array:
         e, _, edges_b = edge_difference(a, b, options.sobel_kernel_size)
         return _squares(e, edges_b), []
 
-    squared, _ = _in_strips(squares, a, b, options)
+    squared, _ = in_strips(squares, a, b, options)
     return safe_sqrt(squared[0]) * scale(squared[-1], b, options)
 
 
 def specific_gradient(a: jax.Array, b: jax.Array, options: Options, argument: int) -> tuple[jax.Array, jax.Array]:
     """Specific with its gradient by `a` (argument 0) or by `b` (argument 1)."""
-    size = options.sobel_kernel_size
     x, other = (a, b) if argument == 0 else (b, a)
-    least = _rounding_error(x, size)
-    by_scale = argument == 1 and options.normalization == "relative"
+    function = squares_and_gradients(rounding_error(x, options.sobel_kernel_size), options, argument)
+    return value_and_gradient(*in_strips(function, x, other, options), b, options, argument)
 
-    def squares_and_gradients(x: jax.Array, other: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+
+def squares_and_gradients(least: jax.Array, options: Options, argument: int) -> Callable[..., tuple[list, list]]:
+    """What `value_and_gradient` is put together from, as a function of the planes, which may be parts of planes."""
+    size = options.sobel_kernel_size
+
+    def function(x: jax.Array, other: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
         e, edges, others = edge_difference(x, other, size)
         weight = divide_where(edges.magnitude > least, e, edges.magnitude)
         images = [sobel_transpose(weight * edges.x, weight * edges.y, size)]
-        if by_scale:
+        if _by_scale(options, argument):
             images.append(sobel_transpose(edges.x, edges.y, size))
         return _squares(e, others if argument == 0 else edges), images
 
-    squared, (gradient, *rest) = _in_strips(squares_and_gradients, x, other, options)
+    return function
+
+
+def value_and_gradient(
+    squared: list[jax.Array], images: list[jax.Array], b: jax.Array, options: Options, argument: int
+) -> tuple[jax.Array, jax.Array]:
+    """Specific and its gradient, from the sums of squares over planes and the gradients of distance and scale."""
+    gradient, *rest = images
     distance, factor = safe_sqrt(squared[0]), scale(squared[-1], b, options)
     value = distance * factor
     gradient *= per_plane(safe_divide(factor, distance))
-    if by_scale:
+    if _by_scale(options, argument):
         gradient -= rest[0] * per_plane(value * factor * factor)
     return value, gradient
+
+
+def _by_scale(options: Options, argument: int) -> bool:
+    return argument == 1 and options.normalization == "relative"
 
 
 def scale(squared_b: jax.Array, b: jax.Array, options: Options) -> jax.Array:
@@ -82,17 +97,22 @@ def _squares(e: jax.Array, edges_b: Edges) -> list[jax.Array]:
     return [e * e, edges_b.x * edges_b.x + edges_b.y * edges_b.y]
 
 
-def _in_strips(
-    function: Callable[..., tuple[list[jax.Array], list[jax.Array]]], x: jax.Array, y: jax.Array, options: Options
+def in_strips(
+    function: Callable[..., tuple[list[jax.Array], list[jax.Array]]],
+    x: jax.Array,
+    y: jax.Array,
+    options: Options,
+    total: Callable[[jax.Array, jax.Array | int], jax.Array] = lambda z, _: plane_sum(z),
 ) -> tuple[list[jax.Array], list[jax.Array]]:
     """Apply `function` to planes, and sum its first results over each, on a CPU by strips of rows.
 
     A strip has margins, from which a border of its own, reflected where there is none, does not reach its rows.
+    `total` sums over rows, of which it is told the first.
     """
 
     def whole(x: jax.Array, y: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
         squares, images = function(x, y)
-        return [jnp.sum(z, axis=(-2, -1)) for z in squares], images
+        return [total(z, 0) for z in squares], images
 
     height, width = x.shape[-2:]
     margin = 2 * (options.sobel_kernel_size // 2)
@@ -103,7 +123,7 @@ def _in_strips(
     rows = -(-height // count)
     tall = rows + 2 * margin
 
-    def in_strips(x: jax.Array, y: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+    def by_strips(x: jax.Array, y: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
         def strip(images: list[jax.Array], i: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
             # The last strip goes over some rows once more, but counts them once.
             first = jnp.minimum(i * rows, height - rows)
@@ -116,7 +136,7 @@ def _in_strips(
                 return lax.dynamic_update_slice_in_dim(image, part, first, axis=-2)
 
             squares, parts = function(*(lax.dynamic_slice_in_dim(z, start, tall, axis=-2) for z in (x, y)))
-            sums = [jnp.sum(jnp.where(counts, z, 0), axis=(-2, -1)) for z in squares]
+            sums = [total(jnp.where(counts, z, 0), start) for z in squares]
             return jax.tree.map(write, images, parts), sums
 
         _, shapes = jax.eval_shape(function, x, y)
@@ -124,7 +144,7 @@ def _in_strips(
         images, sums = lax.scan(strip, empty, jnp.arange(count))
         return [jnp.sum(z, axis=0) for z in sums], images
 
-    def not_in_strips(x: jax.Array, y: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+    def at_once(x: jax.Array, y: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
         sums, images = whole(x, y)
         return sums, [as_both(z) for z in images]
 
@@ -133,10 +153,10 @@ def _in_strips(
         # differ between platforms. XLA leaves nothing of it.
         return jnp.where((x[(0,) * x.ndim] > 0) & (y[(0,) * y.ndim] > 0), z, z)
 
-    return lax.platform_dependent(x, y, cpu=in_strips, default=not_in_strips)
+    return lax.platform_dependent(x, y, cpu=by_strips, default=at_once)
 
 
-def _rounding_error(x: jax.Array, size: int) -> jax.Array:
+def rounding_error(x: jax.Array, size: int) -> jax.Array:
     """Up to what magnitude the edges of a plane can be rounding errors, (..., H, W) to (..., 1, 1)."""
     largest = jnp.max(jnp.abs(lax.stop_gradient(x)), axis=(-2, -1), keepdims=True)
     return DEAD_ZONE * float(jnp.finfo(x.dtype).eps) * sobel_gain(size) * largest

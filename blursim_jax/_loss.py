@@ -1,6 +1,7 @@
 """The public functions: check, cut into planes, compare, mix, reduce."""
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -92,7 +93,7 @@ def blursim(
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
     predictions, targets, batch_shape = check_images(predictions, targets, options)
     _checks.check_reduction(reduction, batch_shape)
-    return _compare(predictions, targets, _check_alpha(alpha, batch_shape), options, reduction)[0]
+    return _compare(predictions, targets, check_alpha(alpha, batch_shape), options, reduction)[0]
 
 
 def blursim_terms(
@@ -177,7 +178,8 @@ def _check_array(name: str, value: Any) -> jax.Array | np.ndarray:
     return value if value.dtype.isnative else value.astype(value.dtype.newbyteorder("="))
 
 
-def _check_alpha(alpha: Any, batch_shape: tuple[int, ...]) -> jax.Array | np.ndarray:
+def check_alpha(alpha: Any, batch_shape: tuple[int, ...]) -> jax.Array | np.ndarray:
+    """Return alpha as an array that can weigh images of `batch_shape`, or raise."""
     alpha = _unwrap("alpha", alpha)
     if isinstance(alpha, (jax.Array, np.ndarray, np.generic)):
         _checks.check_alpha_array(alpha.shape, alpha.dtype.name, batch_shape)
@@ -206,7 +208,18 @@ def _unwrap(name: str, value: Any) -> Any:
 def _compare(
     predictions: jax.Array, targets: jax.Array, alpha: jax.Array | None, options: Options, reduction: str
 ) -> tuple[jax.Array, ...]:
-    """The mixture for every image, or its two terms where alpha is None, reduced."""
+    return compare_images(predictions, targets, alpha, options, reduction, compare_planes)
+
+
+def compare_images(
+    predictions: jax.Array,
+    targets: jax.Array,
+    alpha: jax.Array | None,
+    options: Options,
+    reduction: str,
+    compare: Callable[..., tuple[jax.Array, ...]],
+) -> tuple[jax.Array, ...]:
+    """The mixture for every image, or its two terms where alpha is None, reduced; `compare` does it for planes."""
     dtype = compute_dtype(predictions, targets)
     a, b = to_planes(predictions, options, dtype), to_planes(targets, options, dtype)
     if alpha is not None:
@@ -216,4 +229,4 @@ def _compare(
         images = jnp.mean(values, axis=-1)
         return {"mean": jnp.mean, "sum": jnp.sum, "none": lambda x: x}[reduction](images)
 
-    return jax.tree.map(reduce, compare_planes(a, b, alpha, options))
+    return jax.tree.map(reduce, compare(a, b, alpha, options))

@@ -1,5 +1,7 @@
 """Square root, division and norm that are 0, never NaN, where the plain ones have no value or gradient."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 
@@ -21,9 +23,14 @@ def divide_where(condition: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
     return jnp.where(condition, x / jnp.where(condition, y, 1), 0)
 
 
-def norm(x: jax.Array) -> jax.Array:
-    """The Frobenius norm of every plane, (..., H, W) to (...), with gradient 0 at 0."""
-    return safe_sqrt(jnp.sum(x * x, axis=(-2, -1)))
+def plane_sum(x: jax.Array) -> jax.Array:
+    """The sum over every plane, (..., H, W) to (...)."""
+    return jnp.sum(x, axis=(-2, -1))
+
+
+def norm(x: jax.Array, total: Callable[[jax.Array], jax.Array] = plane_sum) -> jax.Array:
+    """The Frobenius norm of every plane, (..., H, W) to (...), with gradient 0 at 0; `total` sums over a plane."""
+    return safe_sqrt(total(x * x))
 
 
 def per_plane(x: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ from jax.custom_derivatives import SymbolicZero
 
 from blursim_jax._checks import Options
 from blursim_jax._edges import specific, specific_gradient
-from blursim_jax._numerics import is_spread
+from blursim_jax._numerics import is_spread, plane_sum
 from blursim_jax._spectrum import general, general_gradient
 
 # On a CPU the planes go through in blocks of at most this many pixels, 1 MiB of float32, which stay in cache:
@@ -26,7 +26,7 @@ def compare_planes(a: jax.Array, b: jax.Array, alpha: jax.Array | None, options:
     """The mixture for every plane pair, (..., H, W) to (...), or its two terms where alpha is None."""
 
     def values(a: jax.Array, b: jax.Array, alpha: jax.Array | None) -> tuple[jax.Array, ...]:
-        return _mix(general(a, b, options), specific(a, b, options), alpha)
+        return mix(general(a, b, options), specific(a, b, options), alpha)
 
     return _in_blocks(values, a, b, alpha)
 
@@ -44,22 +44,34 @@ def _compare_planes_jvp(options: Options, primals: tuple, tangents: tuple) -> tu
             of_general, by_general = general_gradient(a, b, options, argument)
             of_specific, by_specific = specific_gradient(a, b, options, argument)
             terms = of_general, of_specific
-            gradients.append(_mix(by_general, by_specific, alpha))
+            gradients.append(mix(by_general, by_specific, alpha))
         if terms is None:
             terms = general(a, b, options), specific(a, b, options)
-        return _mix(*terms, alpha), gradients, terms[1] - terms[0]
+        return mix(*terms, alpha), gradients, terms[1] - terms[0]
 
     values, gradients, by_alpha = _in_blocks(values_and_gradients, *primals)
+    gradients = dict(zip(arguments, gradients, strict=True))
+    return values, tangent_of(values, gradients, by_alpha, tangents)
+
+
+def tangent_of(
+    values: tuple[jax.Array, ...],
+    gradients: dict[int, Any],
+    by_alpha: jax.Array,
+    tangents: tuple,
+    total: Callable[[jax.Array], jax.Array] = plane_sum,
+) -> tuple[jax.Array, ...]:
+    """The values' tangent, from their gradients by each argument; `total` sums over a plane."""
     tangent = jax.tree.map(jnp.zeros_like, values)
-    for argument, gradient in zip(arguments, gradients, strict=True):
-        products = jax.tree.map(lambda g, t=tangents[argument]: jnp.sum(g * t, axis=(-2, -1)), gradient)
+    for argument, gradient in gradients.items():
+        products = jax.tree.map(lambda g, t=tangents[argument]: total(g * t), gradient)
         tangent = jax.tree.map(jnp.add, tangent, products)
     if tangents[2] is not None and not isinstance(tangents[2], SymbolicZero):
         tangent = (tangent[0] + by_alpha * tangents[2],)
-    return values, tangent
+    return tangent
 
 
-def _mix(general: jax.Array, specific: jax.Array, alpha: jax.Array | None) -> tuple[jax.Array, ...]:
+def mix(general: jax.Array, specific: jax.Array, alpha: jax.Array | None) -> tuple[jax.Array, ...]:
     """Weigh the terms' values (...), or their gradients (..., H, W), by alpha (...); None keeps them apart."""
     if alpha is None:
         return general, specific

@@ -6,6 +6,7 @@ the product rule.
 """
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ import numpy as np
 from jax import lax
 
 from blursim_jax._checks import Options
-from blursim_jax._numerics import divide_where, norm, per_plane, safe_divide, safe_sqrt
+from blursim_jax._numerics import divide_where, norm, per_plane, plane_sum, safe_divide, safe_sqrt
 from blursim_jax._taps import optimal_dft_size
 
 # A bin at most this many rounding errors above zero holds round-off alone: it has a magnitude, but no phase.
@@ -70,7 +71,7 @@ def spectrum_difference(
     leave only their rounding errors.
     """
     other = transform - difference
-    magnitude, other_magnitude = _magnitude(transform), _magnitude(other)
+    magnitude, other_magnitude = bin_magnitude(transform), bin_magnitude(other)
     # |A| - |B| = (|A|^2 - |B|^2) / (|A| + |B|) = Re((A - B) conj(A + B)) / (|A| + |B|)
     total = transform + other
     e = safe_divide(difference.real * total.real + difference.imag * total.imag, magnitude + other_magnitude)
@@ -100,12 +101,26 @@ def _distance_gradient(a: jax.Array, b: jax.Array, options: Options) -> tuple[ja
     transform, has_phase = _transform_with_phase(a)
     e, magnitude = spectrum_difference(transform, jnp.fft.rfft2(a - b), options, area)
     distance = _half_norm(e, width)
+    gradient = spectrum_gradient(transform, has_phase, e, magnitude, distance, options, area)
+    # One inverse real transform; the automatic transpose of rfft2 is a full complex one.
+    return distance, jnp.fft.irfft2(gradient, s=(height, width))
+
+
+def spectrum_gradient(
+    transform: jax.Array,
+    has_phase: jax.Array,
+    e: jax.Array,
+    magnitude: jax.Array,
+    distance: jax.Array,
+    options: Options,
+    area: int,
+) -> jax.Array:
+    """The transform of the distance's gradient, from that of `a`: N e f'(|A|) A / |A| / norm(e)."""
     slope = magnitude if options.spectrum == "magnitude" else magnitude * (magnitude + _log_offset(area, options))
     weight = divide_where(has_phase, e, slope)
     # Scaled here and not after the transform: it is one factor less for every pixel.
     weight *= per_plane(safe_divide(jnp.full_like(distance, area), distance))
-    # One inverse real transform; the automatic transpose of rfft2 is a full complex one.
-    return distance, jnp.fft.irfft2(lax.complex(weight * transform.real, weight * transform.imag), s=(height, width))
+    return lax.complex(weight * transform.real, weight * transform.imag)
 
 
 def _transform(a: jax.Array) -> jax.Array:
@@ -138,24 +153,24 @@ def _transform_with_phase(a: jax.Array) -> tuple[jax.Array, jax.Array]:
     mean = _mean(a)
     x = a - mean
     # Without what goes round.
-    share = _share(x[..., ::SAMPLE, 1:], x[..., ::SAMPLE, :-1])
-    other_share = _share(x[..., 1::SAMPLE, :], x[..., :-1:SAMPLE, :])
+    share = foretold_share(x[..., ::SAMPLE, 1:], x[..., ::SAMPLE, :-1])
+    other_share = foretold_share(x[..., 1::SAMPLE, :], x[..., :-1:SAMPLE, :])
     x = _high_pass(x, share, other_share)
     transform = _with_zero_frequency(jnp.fft.rfft2(x), mean * (height * width) * (1 - share) * (1 - other_share))
     eps = float(jnp.finfo(a.dtype).eps)
     # Of a flat plane, x is the rounding error of the mean.
     least = DEAD_ZONE * eps * (per_plane(norm(x)) + eps * height * width * jnp.abs(mean))
-    has_phase = _magnitude(transform) > least
-    inverse = _inverse(share, width, width // 2 + 1) * _inverse(other_share, height, height).mT
+    has_phase = bin_magnitude(transform) > least
+    inverse = inverse_of_weakening(share, width, width // 2 + 1) * inverse_of_weakening(other_share, height, height).mT
     return transform * inverse, has_phase
 
 
-def _share(x: jax.Array, before: jax.Array) -> jax.Array:
-    """What of a pixel the one before it foretells, (..., H, W) to (..., 1, 1).
+def foretold_share(x: jax.Array, before: jax.Array, total: Callable[[jax.Array], jax.Array] = plane_sum) -> jax.Array:
+    """What of a pixel the one before it foretells, (..., H, W) to (..., 1, 1); `total` sums over a plane.
 
     Of noise nothing, of which a fixed share would drown low frequencies.
     """
-    correlation = safe_divide(jnp.sum(x * before, axis=(-2, -1)), jnp.sum(before * before, axis=(-2, -1)))
+    correlation = safe_divide(total(x * before), total(before * before))
     # No gradient, because the result does not depend on it.
     return per_plane(lax.stop_gradient(jnp.clip(correlation, 0, HIGH_PASS)))
 
@@ -175,34 +190,39 @@ def _high_pass(x: jax.Array, share: jax.Array, other_share: jax.Array) -> jax.Ar
 
     def along_rows(start: int) -> jax.Array:
         x = plane(start)
-        return _weaken(x, jnp.where(first_column, x[..., -1:], plane(start - 1)), share)
+        return weaken(x, jnp.where(first_column, x[..., -1:], plane(start - 1)), share)
 
-    return _weaken(along_rows(width + 1), along_rows(1), other_share)
+    return weaken(along_rows(width + 1), along_rows(1), other_share)
 
 
-def _weaken(x: jax.Array, before: jax.Array, share: jax.Array) -> jax.Array:
+def weaken(x: jax.Array, before: jax.Array, share: jax.Array) -> jax.Array:
     # The difference first: where a plane is smooth it is exact, and a product would round as the transform does.
     return (x - before) + (1 - share) * before
 
 
-def _inverse(share: jax.Array, size: int, count: int) -> jax.Array:
+def inverse_of_weakening(share: jax.Array, size: int, count: int) -> jax.Array:
     """What undoes x[j] - share * x[j - 1] around `size` pixels in the first `count` bins, (..., 1, count)."""
     dtype = np.result_type(share.dtype, "complex64")
     turn = np.exp(-2j * np.pi * np.arange(count) / size).reshape((1,) * (share.ndim - 1) + (-1,))
     return 1 / (1 - share.astype(dtype) * jnp.asarray(turn, dtype))
 
 
-def _magnitude(z: jax.Array) -> jax.Array:
+def bin_magnitude(z: jax.Array) -> jax.Array:
     return safe_sqrt(z.real * z.real + z.imag * z.imag)
 
 
 def _half_norm(e: jax.Array, width: int) -> jax.Array:
     """Norm over the full spectrum from its half: every column but DC and, for even widths, Nyquist counts twice."""
+    return safe_sqrt(jnp.sum(e * e * _per_column(column_weights(width), e), axis=(-2, -1)))
+
+
+def column_weights(width: int) -> np.ndarray:
+    """How many columns of the full spectrum each one of its half stands for."""
     weights = np.full(width // 2 + 1, 2.0)
     weights[0] = 1
     if width % 2 == 0:
         weights[-1] = 1
-    return safe_sqrt(jnp.sum(e * e * _per_column(weights, e), axis=(-2, -1)))
+    return weights
 
 
 def _per_column(values: np.ndarray, spectrum: jax.Array) -> jax.Array:

@@ -53,7 +53,7 @@ def specific_gradient(a: Tensor, b: Tensor, options: Options, argument: int) -> 
     """Specific, and its gradient by `a` (argument 0) or by `b` (argument 1): planes, and a factor each, to multiply."""
     size = options.sobel_kernel_size
     x, other = (a, b) if argument == 0 else (b, a)
-    least = _rounding_error(x, size)
+    least = rounding_error(x, size)
     by_scale = argument == 1 and options.normalization == "relative"
 
     def squares_and_gradients(x: Tensor, other: Tensor) -> tuple[list[Tensor], list[Tensor]]:
@@ -112,7 +112,7 @@ def _in_strips(
     return [add_strips(parts) for parts in sums], [join_strips(parts) for parts in images]
 
 
-def _rounding_error(x: Tensor, size: int) -> Tensor:
+def rounding_error(x: Tensor, size: int) -> Tensor:
     """Up to what magnitude the edges of a plane can be rounding errors, (..., H, W) to (..., 1, 1)."""
     x = x.detach()
     largest = torch.maximum(torch.amax(x, dim=(-2, -1), keepdim=True), -torch.amin(x, dim=(-2, -1), keepdim=True))

@@ -196,10 +196,10 @@ def _values_and_gradients(
     if terms is None:
         terms = general(a, b, options), specific(a, b, options)
     gradients[2] = (terms[1] - terms[0],)
-    return (*_mix(*terms, alpha), *(gradient for argument in arguments for gradient in gradients[argument]))
+    return (*mix(*terms, alpha), *(gradient for argument in arguments for gradient in gradients[argument]))
 
 
-def _mix(general: Tensor, specific: Tensor, alpha: Tensor | None) -> Tensors:
+def mix(general: Tensor, specific: Tensor, alpha: Tensor | None) -> Tensors:
     """Weigh the terms (...) by alpha (...); None keeps them apart."""
     return (general, specific) if alpha is None else (torch.lerp(general, specific, alpha),)
 

@@ -81,7 +81,7 @@ def spectrum_difference(transform: Tensor, difference: Tensor, options: Options,
     leave only their rounding errors.
     """
     other = transform - difference
-    length, other_length = _magnitude(transform), _magnitude(other)
+    length, other_length = bin_magnitude(transform), bin_magnitude(other)
     # |A| - |B| = (|A|^2 - |B|^2) / (|A| + |B|) = Re((A - B) conj(A + B)) / (|A| + |B|)
     e = _dot(difference, transform + other).div_(length + other_length)
     if options.spectrum == "log":
@@ -164,8 +164,8 @@ def _transform_with_phase(a: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     x = a - mean
     # All rows for the compiler, which would compile anew for images of which one row is taken.
     step = 1 if torch.compiler.is_compiling() else SAMPLE
-    share = _share(x[..., ::step, 1:], x[..., ::step, :-1])
-    other_share = _share(x[..., 1::step, :], x[..., :-1:step, :])
+    share = foretold_share(x[..., ::step, 1:], x[..., ::step, :-1])
+    other_share = foretold_share(x[..., 1::step, :], x[..., :-1:step, :])
     x = _high_pass(_high_pass(x, share, -1), other_share, -2)
     transform = torch.fft.rfft2(x)
     transform[..., :1, :1] += mean * (height * width)
@@ -173,10 +173,15 @@ def _transform_with_phase(a: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     # Of a flat plane, x is the rounding error of the mean.
     of_mean = eps * height * width * torch.abs(mean) / ((1 - share) * (1 - other_share))
     least = DEAD_ZONE * eps * (per_plane(norm(x)) + of_mean)
-    return transform, _inverse(share, width, width // 2 + 1), _inverse(other_share, height, height).mT, least
+    return (
+        transform,
+        inverse_of_weakening(share, width, width // 2 + 1),
+        inverse_of_weakening(other_share, height, height).mT,
+        least,
+    )
 
 
-def _share(x: Tensor, before: Tensor) -> Tensor:
+def foretold_share(x: Tensor, before: Tensor) -> Tensor:
     """What of a pixel the one before it foretells, (..., H, W) to (..., 1, 1).
 
     Of noise nothing, of which a fixed share would drown low frequencies.
@@ -193,7 +198,7 @@ def _high_pass(x: Tensor, share: Tensor, dim: int) -> Tensor:
     return torch.lerp(torch.roll(x, 1, dim), x, 1 / (1 - share))
 
 
-def _inverse(share: Tensor, size: int, count: int) -> Tensor:
+def inverse_of_weakening(share: Tensor, size: int, count: int) -> Tensor:
     """What undoes the high pass of `size` pixels in the first `count` bins, (..., 1, count)."""
     frequency = torch.arange(count, dtype=share.dtype, device=share.device)
     # Negative beyond the half, as small angles are the more exact.
@@ -201,7 +206,7 @@ def _inverse(share: Tensor, size: int, count: int) -> Tensor:
     return (1 - share) / torch.complex(1 - share * torch.cos(angle), share * torch.sin(angle))
 
 
-def _magnitude(z: Tensor) -> Tensor:
+def bin_magnitude(z: Tensor) -> Tensor:
     return square_root_(_dot(z, z))
 
 

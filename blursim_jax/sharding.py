@@ -1,0 +1,222 @@
+"""BlurSim over several devices: a batch spread over them by images, or images too large for one spread by rows.
+
+Both run the loss inside `jax.shard_map`, for a compiler that is left to itself gathers what a transform goes along.
+"""
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.typing import ArrayLike
+
+from blursim_jax import _checks
+from blursim_jax._checks import ChannelAxis, Normalization, Options, Reduction, SobelKernelSize, Spectrum
+from blursim_jax._loss import check_alpha, check_images, compare_images
+from blursim_jax._planes import compare_planes
+from blursim_jax._rows import compare_rows
+
+__all__ = ["blursim_data_parallel", "blursim_spatial_parallel"]
+
+
+def blursim_data_parallel(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    mesh: Mesh | AbstractMesh,
+    axis_name: str,
+    alpha: ArrayLike = 0.9,
+    sobel_kernel_size: SobelKernelSize = 5,
+    spectrum: Spectrum = "magnitude",
+    normalization: Normalization = "area",
+    data_range: float = 1.0,
+    channel_axis: ChannelAxis = None,
+    reduction: Reduction = "mean",
+) -> jax.Array:
+    """`blursim` of a batch whose images are spread over the devices of a mesh axis.
+
+    Each device compares its own images; nothing but their sum goes from one to another. Formulas, options, dtypes,
+    value and gradient are those of `blursim`.
+
+    Args:
+        predictions: Images `(N, ..., H, W)`, or with channels where `channel_axis` says, N a multiple of the number of
+            devices. Arrays that lie otherwise are moved.
+        targets: Images of the same shape.
+        mesh: The devices.
+        axis_name: The mesh axis over which N is spread. Along others, every device does the same.
+        alpha: Weight of Specific, in [0, 1]: a number, or an array that broadcasts to the images' batch shape.
+        sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
+        spectrum: What General compares: `"magnitude"`, `"complex"` or `"log"`.
+        normalization: `"area"` or `"relative"`.
+        data_range: What pixel value stands for white.
+        channel_axis: None, -1 or -3.
+        reduction: Over all images: `"mean"`, `"sum"` or `"none"`.
+
+    Returns:
+        A scalar that every device has, or under `"none"` one value an image, spread as the images are.
+
+    Raises:
+        ValueError: As `blursim`; the mesh has no such axis; its devices do not divide N.
+        TypeError: As `blursim`; the mesh is none.
+
+    References:
+        As `blursim`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from blursim_jax.sharding import blursim_data_parallel
+    >>> mesh = jax.make_mesh((1,), ("batch",))
+    >>> targets = jnp.zeros((2, 8, 8)).at[:, 2:6, 2:6].set(1.0)
+    >>> print(f"{blursim_data_parallel(0.5 * targets, targets, mesh=mesh, axis_name='batch', alpha=0.8):.4f}")
+    1.5422
+    """
+    options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
+    predictions, targets, batch_shape = check_images(predictions, targets, options)
+    _checks.check_reduction(reduction, batch_shape)
+    alpha = check_alpha(alpha, batch_shape)
+    devices = _check_mesh(mesh, axis_name)
+    if not batch_shape or batch_shape[0] % devices:
+        raise ValueError(
+            f"predictions: expected a number of images that the {devices} devices of mesh axis {axis_name!r} divide, "
+            f"got batch shape {batch_shape}"
+        )
+    return _data_parallel(predictions, targets, alpha, options, reduction, mesh, axis_name)
+
+
+def blursim_spatial_parallel(
+    predictions: ArrayLike,
+    targets: ArrayLike,
+    *,
+    mesh: Mesh | AbstractMesh,
+    axis_name: str,
+    alpha: ArrayLike = 0.9,
+    sobel_kernel_size: SobelKernelSize = 5,
+    spectrum: Spectrum = "magnitude",
+    normalization: Normalization = "area",
+    data_range: float = 1.0,
+    channel_axis: ChannelAxis = None,
+    reduction: Reduction = "mean",
+) -> jax.Array:
+    """`blursim` of images whose rows are spread over the devices of a mesh axis, for images too large for one.
+
+    No device ever holds a whole image: Sobel derivatives take some rows from the neighbours, the Fourier transform goes
+    along rows, then, after an `all_to_all`, along columns. Formulas, options, dtypes, value and gradient are those of
+    `blursim`.
+
+    Args:
+        predictions: Images `(..., H, W)`, or with channels where `channel_axis` says, H a multiple of the number of
+            devices, with at least `4 * (sobel_kernel_size // 2)` rows for each. Arrays that lie otherwise are moved.
+        targets: Images of the same shape.
+        mesh: The devices.
+        axis_name: The mesh axis over which H is spread. Along others, every device does the same.
+        alpha: Weight of Specific, in [0, 1]: a number, or an array that broadcasts to the images' batch shape.
+        sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
+        spectrum: What General compares: `"magnitude"`, `"complex"` or `"log"`.
+        normalization: `"area"` or `"relative"`.
+        data_range: What pixel value stands for white.
+        channel_axis: None, -1 or -3.
+        reduction: Over images: `"mean"`, `"sum"` or `"none"`.
+
+    Returns:
+        A scalar, or under `"none"` one value an image, that every device has. Gradients lie as the images do.
+
+    Raises:
+        ValueError: As `blursim`; the mesh has no such axis; its devices do not divide H, or have too few rows. Rows are
+            not filled up, because that would be another image.
+        TypeError: As `blursim`; the mesh is none.
+
+    References:
+        As `blursim`.
+
+    >>> import jax, jax.numpy as jnp
+    >>> from blursim_jax.sharding import blursim_spatial_parallel
+    >>> mesh = jax.make_mesh((1,), ("rows",))
+    >>> targets = jnp.zeros((8, 8)).at[2:6, 2:6].set(1.0)
+    >>> print(f"{blursim_spatial_parallel(0.5 * targets, targets, mesh=mesh, axis_name='rows', alpha=0.8):.4f}")
+    1.5422
+    """
+    options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
+    predictions, targets, batch_shape = check_images(predictions, targets, options)
+    _checks.check_reduction(reduction, batch_shape)
+    alpha = check_alpha(alpha, batch_shape)
+    devices = _check_mesh(mesh, axis_name)
+    height, least = predictions.shape[_row_axis(options)], 4 * (options.sobel_kernel_size // 2)
+    if devices > 1 and (height % devices or height < least * devices):
+        raise ValueError(
+            f"predictions: expected a height that the {devices} devices of mesh axis {axis_name!r} divide, with at "
+            f"least {least} rows each for sobel_kernel_size={options.sobel_kernel_size}, got height {height} from "
+            f"shape {predictions.shape}"
+        )
+    return _spatial_parallel(predictions, targets, alpha, options, reduction, mesh, axis_name)
+
+
+def _check_mesh(mesh: object, axis_name: object) -> int:
+    """Return the number of devices along the axis, or raise."""
+    if not isinstance(mesh, (Mesh, AbstractMesh)):
+        raise TypeError(f"mesh: expected a jax.sharding.Mesh, got {type(mesh).__module__}.{type(mesh).__qualname__}")
+    if axis_name not in mesh.axis_names:
+        raise ValueError(f"axis_name: expected an axis of the mesh, {mesh.axis_names}, got {axis_name!r}")
+    return mesh.shape[axis_name]
+
+
+def _row_axis(options: Options) -> int:
+    return -3 if options.channel_axis == -1 else -2
+
+
+@functools.partial(jax.jit, static_argnames=("options", "reduction", "mesh", "axis_name"))
+def _data_parallel(
+    predictions: jax.Array,
+    targets: jax.Array,
+    alpha: jax.Array,
+    options: Options,
+    reduction: str,
+    mesh: Mesh | AbstractMesh,
+    axis_name: str,
+) -> jax.Array:
+    by_image = PartitionSpec(axis_name)
+
+    def local(predictions: jax.Array, targets: jax.Array, alpha: jax.Array) -> jax.Array:
+        (value,) = compare_images(predictions, targets, alpha, options, reduction, compare_planes)
+        over_devices = {"mean": lax.pmean, "sum": lax.psum, "none": lambda x, _: x}
+        return over_devices[reduction](value, axis_name)
+
+    batch_shape = predictions.shape[: predictions.ndim - (2 if options.channel_axis is None else 3)]
+    alpha = jnp.broadcast_to(alpha, batch_shape)
+    out = by_image if reduction == "none" else PartitionSpec()
+    return _over_devices(local, mesh, (by_image,) * 3, out)(predictions, targets, alpha)
+
+
+@functools.partial(jax.jit, static_argnames=("options", "reduction", "mesh", "axis_name"))
+def _spatial_parallel(
+    predictions: jax.Array,
+    targets: jax.Array,
+    alpha: jax.Array,
+    options: Options,
+    reduction: str,
+    mesh: Mesh | AbstractMesh,
+    axis_name: str,
+) -> jax.Array:
+    def local(predictions: jax.Array, targets: jax.Array, alpha: jax.Array) -> jax.Array:
+        def compare(a: jax.Array, b: jax.Array, alpha: jax.Array | None, options: Options) -> tuple[jax.Array, ...]:
+            return compare_rows(a, b, alpha, options, axis_name)
+
+        return compare_images(predictions, targets, alpha, options, reduction, compare)[0]
+
+    by_row = PartitionSpec(*[None] * (predictions.ndim + _row_axis(options)), axis_name)
+    specs = by_row, by_row, PartitionSpec()
+    return _over_devices(local, mesh, specs, PartitionSpec())(predictions, targets, alpha)
+
+
+def _over_devices(
+    local: Callable[..., jax.Array], mesh: Mesh | AbstractMesh, in_specs: tuple[PartitionSpec, ...], out: PartitionSpec
+) -> Callable[..., jax.Array]:
+    sharded = jax.shard_map(local, mesh=mesh, in_specs=in_specs, out_specs=out)
+
+    def call(*arrays: jax.Array) -> jax.Array:
+        # Where axes are explicit, `shard_map` moves no array itself.
+        if AxisType.Explicit in mesh.axis_types:
+            arrays = tuple(map(lambda x, s: jax.sharding.reshard(x, NamedSharding(mesh, s)), arrays, in_specs))
+        return sharded(*arrays)
+
+    return call
