@@ -1,0 +1,260 @@
+"""The loss over several devices, by images and by rows, against the loss on one; and what the compiled programs do."""
+
+# ruff: noqa: E402
+from frameworks import count_compilations, require
+
+require("jax", "optax")
+
+import functools
+import itertools
+import re
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from blursim_jax import blursim
+from blursim_jax.sharding import blursim_data_parallel, blursim_spatial_parallel
+
+MESH = Mesh(np.array(jax.devices()), ("devices",))
+TWO = Mesh(np.array(jax.devices()[:2]), ("devices",))
+PARALLEL = [blursim_data_parallel, blursim_spatial_parallel]
+# All, and a few that have every choice.
+OPTIONS = list(itertools.product((3, 5, 7), ("magnitude", "complex", "log"), ("area", "relative")))
+FEW = [(5, "magnitude", "area"), (7, "magnitude", "relative"), (3, "log", "area"), (5, "complex", "relative")]
+COSTLY = [pytest.param(case, marks=[] if case in FEW else [pytest.mark.slow]) for case in OPTIONS]
+parallel = pytest.mark.parametrize("function", PARALLEL)
+
+
+def over(function: Callable[..., jax.Array], mesh: Mesh = MESH, **options: Any) -> Callable[..., jax.Array]:
+    return functools.partial(function, mesh=mesh, axis_name="devices", **options)
+
+
+def noise(*shape: int, dtype: str = "float32") -> np.ndarray:
+    return np.random.default_rng(sum(shape)).random((2, *shape)).astype(dtype)
+
+
+def close(found: Any, expected: Any, rtol: float = 1e-6) -> None:
+    """In the L2 norm, array by array."""
+    for x, y in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert x.shape == y.shape and x.dtype == y.dtype
+        x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+        assert np.linalg.norm(x - y) <= rtol * np.linalg.norm(y), np.linalg.norm(x - y) / np.linalg.norm(y)
+
+
+def values_and_gradients(function: Callable[..., jax.Array], a: Any, b: Any, alpha: Any) -> Any:
+    gradient = jax.value_and_grad(lambda a, b, alpha: function(a, b, alpha=alpha), (0, 1, 2))
+    return gradient(a, b, alpha)
+
+
+@pytest.mark.parametrize("case", COSTLY, ids=str)
+def test_the_same_value_and_gradients_as_on_one_device(case: tuple[int, str, str], x64: None) -> None:
+    size, spectrum, normalization = case
+    options = {"sobel_kernel_size": size, "spectrum": spectrum, "normalization": normalization}
+    # The half spectrum has 8 columns, which 4 devices divide, or 5, which they do not.
+    a, b = noise(4, 48, 14 if size == 5 else 9, dtype="float64")
+    alpha = np.linspace(0.1, 0.9, 4)
+    expected = values_and_gradients(functools.partial(blursim, **options), a, b, alpha)
+    for function in PARALLEL:
+        close(values_and_gradients(over(function, **options), a, b, alpha), expected, 1e-11)
+
+
+# Fewer columns than devices, as many, and more.
+@pytest.mark.parametrize("width", [3, pytest.param(6, marks=pytest.mark.slow), 7])
+@pytest.mark.parametrize("mesh", [MESH, pytest.param(TWO, marks=pytest.mark.slow)], ids=["4", "2"])
+def test_rows_of_narrow_images(mesh: Mesh, width: int, x64: None) -> None:
+    a, b = noise(16, width, dtype="float64")
+    value, gradient = jax.value_and_grad(over(blursim_spatial_parallel, mesh, sobel_kernel_size=3))(a, b)
+    close((value, gradient), jax.value_and_grad(functools.partial(blursim, sobel_kernel_size=3))(a, b), 1e-11)
+
+
+@parallel
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((8, 2, 48, 20), {"reduction": "none"}),
+        ((8, 48, 20, 3), {"channel_axis": -1, "reduction": "sum"}),
+        ((4, 2, 3, 48, 20), {"channel_axis": -3, "data_range": 255.0, "reduction": "none"}),
+    ],
+)
+def test_layouts_and_reductions(function: Callable, shape: tuple[int, ...], options: Any) -> None:
+    a, b = noise(*shape)
+    expected = blursim(a, b, **options)
+    close(over(function, **options)(a, b), expected)
+    assert over(function, **options)(a, b).shape == expected.shape
+
+
+@parallel
+@pytest.mark.parametrize("dtype", ["float16", "uint8"])
+def test_other_dtypes(function: Callable, dtype: str) -> None:
+    a, b = (200 * noise(4, 48, 20)).astype(dtype)
+    close(over(function, data_range=255.0)(a, b), blursim(a, b, data_range=255.0))
+
+
+@parallel
+def test_identical_images_have_no_gradient(function: Callable) -> None:
+    a, _ = noise(4, 48, 20)
+    value, gradient = jax.value_and_grad(over(function))(a, a)
+    assert value == 0 and not np.any(gradient)
+
+
+@parallel
+def test_transforms(function: Callable, x64: None) -> None:
+    a, b = noise(4, 32, 12, dtype="float64")
+    (direction, _), f = noise(4, 32, 12, dtype="float64"), over(function)
+    # Nearest to the borders between devices rows are as any other.
+    close(
+        jax.jit(jax.jvp, static_argnums=0)(lambda a: f(a, b), (a,), (direction,)),
+        jax.jvp(lambda a: blursim(a, b), (a,), (direction,)),
+        1e-11,
+    )
+    second, wanted = (jax.grad(lambda a, g=g: jnp.sum(direction * jax.grad(g)(a, b)))(a) for g in (f, blursim))
+    close(second, wanted, 1e-9)
+    many = np.stack([a, b, direction])
+    close(jax.vmap(f, (0, None))(many, b), jax.vmap(blursim, (0, None))(many, b), 1e-11)
+    close(jax.grad(jax.checkpoint(f))(a, b), jax.grad(blursim)(a, b), 1e-11)
+
+
+@parallel
+def test_no_change_of_alpha_compiles_anew(function: Callable) -> None:
+    a, b = noise(4, 32, 12)
+    step = jax.jit(jax.value_and_grad(lambda a, alpha: over(function)(a, b, alpha=alpha)))
+    step(a, 0.5)
+    over(function)(a, b, alpha=0.5)
+    seen = count_compilations()
+    for alpha in (0.1, 0.4, 0.8):
+        step(a, alpha)
+        over(function)(a, b, alpha=alpha)
+    assert not seen
+
+
+@parallel
+@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+def test_arrays_that_lie_otherwise_are_moved(function: Callable, kind: AxisType) -> None:
+    mesh = jax.make_mesh((2, 2), ("others", "devices"), axis_types=(kind, kind))
+    a, b = noise(4, 32, 12)
+    expected = jax.value_and_grad(blursim)(a, b)
+    step = jax.jit(jax.value_and_grad(over(function, mesh)))
+    specs = ("devices",), (None, "others", "devices")
+    places = [lambda x, s=s: jax.device_put(x, NamedSharding(mesh, PartitionSpec(*s))) for s in specs]
+    for place in (np.asarray, *places):
+        close(step(place(a), place(b)), expected)
+
+
+def compiled(function: Callable, spec: PartitionSpec, *shape: int, mesh: Mesh = MESH, **options: Any) -> Any:
+    images = jax.ShapeDtypeStruct(shape, jnp.float32, sharding=NamedSharding(mesh, spec))
+    return jax.jit(jax.value_and_grad(functools.partial(function, **options))).lower(images, images).compile()
+
+
+def operations(program: Any) -> set[str]:
+    return set(re.findall(r" ([a-z][a-z-]*)\(", program.as_text()))
+
+
+def test_a_batch_is_not_gathered() -> None:
+    """The compiled program moves sums alone, and each device transforms its own images."""
+    spec = PartitionSpec("devices")
+    program = compiled(over(blursim_data_parallel), spec, 8, 3, 64, 48)
+    assert operations(program) & {"all-gather", "all-to-all", "collective-permute", "all-reduce"} == {"all-reduce"}
+    transformed = {int(n) for n in re.findall(r"(?:f32|c64)\[(\d+),3,1,64,\d+\]\S* fft\(", program.as_text())}
+    assert transformed == {2}
+    # Left to itself, the compiler gathers: this test can fail.
+    assert "all-gather" in operations(compiled(blursim, spec, 8, 3, 64, 48))
+
+
+def test_rows_are_not_gathered() -> None:
+    program = compiled(over(blursim_spatial_parallel), PartitionSpec("devices"), 512, 384)
+    found = operations(program)
+    assert "all-gather" not in found and {"all-to-all", "collective-permute"} <= found
+    assert "[512,384]" not in program.as_text()
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"spectrum": "log"}, {"spectrum": "complex"}, {"normalization": "relative"}], ids=str
+)
+def test_rows_take_a_share_of_the_memory(options: Any) -> None:
+    spec = PartitionSpec("devices")
+    alone = compiled(blursim, PartitionSpec(), 8192, 8192, mesh=Mesh(jax.devices()[:1], ("devices",)), **options)
+    shared = compiled(over(blursim_spatial_parallel), spec, 8192, 8192, **options)
+    ratio = shared.memory_analysis().temp_size_in_bytes / alone.memory_analysis().temp_size_in_bytes
+    assert 0.2 < ratio <= 0.35
+
+
+@pytest.mark.parametrize("side", [1024, pytest.param(8192, marks=pytest.mark.slow)])
+def test_large_images(side: int) -> None:
+    """In strips, and with borders between devices."""
+    a, b = noise(side, side)
+    place = functools.partial(jax.device_put, device=NamedSharding(MESH, PartitionSpec("devices")))
+    found = jax.value_and_grad(over(blursim_spatial_parallel))(place(a), place(b))
+    assert found[1].sharding.is_equivalent_to(place(a).sharding, 2)
+    close(found, jax.value_and_grad(blursim)(a, b), 2e-6)
+
+
+def test_training_over_devices() -> None:
+    """As on one device, step by step."""
+    image, target = noise(8, 16, 16)
+    alpha, optimizer = optax.linear_schedule(0.9, 0.1, 5), optax.adam(0.02)
+
+    def train(function: Callable, place: Callable) -> jax.Array:
+        @jax.jit
+        def step(image: jax.Array, state: Any, target: jax.Array, alpha: jax.Array) -> tuple[jax.Array, Any]:
+            gradient = jax.grad(function)(image, target, alpha=alpha)
+            updates, state = optimizer.update(gradient, state)
+            return optax.apply_updates(image, updates), state
+
+        x, y = place(image), place(target)
+        state = optimizer.init(x)
+        for i in range(5):
+            x, state = step(x, state, y, alpha(i))
+        return x
+
+    # Optax has promotions of its own.
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        place = functools.partial(jax.device_put, device=NamedSharding(MESH, PartitionSpec("devices")))
+        close(train(over(blursim_data_parallel), place), train(blursim, jnp.asarray), 1e-5)
+
+
+IMAGES = "predictions: expected a number of images that the 4 devices of mesh axis 'devices' divide, got batch shape "
+ROWS = "predictions: expected a height that the 4 devices of mesh axis 'devices' divide, with at least "
+WRONG = [
+    (blursim_data_parallel, (6, 8, 8), {}, IMAGES + "(6,)"),
+    (blursim_data_parallel, (8, 8), {}, IMAGES + "()"),
+    (blursim_data_parallel, (8, 8, 3), {"channel_axis": -1}, IMAGES + "()"),
+    (blursim_spatial_parallel, (2, 42, 8), {}, ROWS + "8 rows each for sobel_kernel_size=5, got height 42 from shape"),
+    (blursim_spatial_parallel, (28, 8), {}, ROWS + "8 rows each for sobel_kernel_size=5, got height 28 from shape"),
+    (blursim_spatial_parallel, (42, 8, 3), {"channel_axis": -1, "sobel_kernel_size": 3}, ROWS + "4 rows each"),
+    (blursim_spatial_parallel, (32, 4), {}, "predictions: expected height and width of at least sobel_kernel_size=5"),
+]
+
+
+@pytest.mark.parametrize(("function", "shape", "options", "says"), WRONG)
+def test_what_does_not_divide_is_refused(function: Callable, shape: tuple[int, ...], options: Any, says: str) -> None:
+    images = np.zeros(shape, np.float32)
+    with pytest.raises(ValueError, match=f"^{re.escape(says)}"):
+        over(function, **options)(images, images)
+
+
+@parallel
+def test_wrong_meshes_and_options(function: Callable) -> None:
+    images = np.zeros((4, 32, 8), np.float32)
+    with pytest.raises(ValueError, match=r"^axis_name: expected an axis of the mesh, \('devices',\), got 'rows'$"):
+        function(images, images, mesh=MESH, axis_name="rows")
+    with pytest.raises(TypeError, match=r"^mesh: expected a jax.sharding.Mesh, got builtins.int$"):
+        function(images, images, mesh=4, axis_name="devices")
+    with pytest.raises(ValueError, match=r"^spectrum: expected 'magnitude', 'complex' or 'log', got 'power'$"):
+        over(function, spectrum="power")(images, images)
+    with pytest.raises(ValueError, match=r"^alpha: expected a number in \[0, 1\], got 2$"):
+        over(function, alpha=2)(images, images)
+    with pytest.raises(ValueError, match=r"^targets: expected the shape of predictions"):
+        over(function)(images, images[:2])
+
+
+@parallel
+def test_no_images(function: Callable) -> None:
+    images = np.zeros((0, 32, 8), np.float32)
+    assert over(function, reduction="none")(images, images).shape == (0,)
+    assert over(function, reduction="sum")(images, images) == 0
