@@ -8,6 +8,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from torch import Tensor
+
 from blursim_torch import _checks
 
 
@@ -27,7 +29,7 @@ class _Schedule:
         self.last_epoch = 0
         self.loss.alpha = self.get_alpha()
 
-    def get_alpha(self) -> float:
+    def get_alpha(self) -> float | Tensor:
         """Return alpha after `last_epoch` steps."""
         raise NotImplementedError
 
@@ -193,14 +195,14 @@ class LambdaAlpha(_Schedule):
     0.45
     """
 
-    def __init__(self, loss: Any, alpha_lambda: Callable[[int], float]) -> None:
+    def __init__(self, loss: Any, alpha_lambda: Callable[[int], float | Tensor]) -> None:
         """Set the first alpha."""
         if not callable(alpha_lambda):
             raise TypeError(f"alpha_lambda: expected a function, got {type(alpha_lambda).__qualname__}")
         self.alpha_lambda = alpha_lambda
         super().__init__(loss)
 
-    def get_alpha(self) -> float:
+    def get_alpha(self) -> float | Tensor:
         """Return alpha after `last_epoch` steps."""
         return self.alpha_lambda(self.last_epoch)
 

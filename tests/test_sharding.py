@@ -201,7 +201,7 @@ def test_training_over_devices() -> None:
 
     def train(function: Callable, place: Callable) -> jax.Array:
         @jax.jit
-        def step(image: jax.Array, state: Any, target: jax.Array, alpha: jax.Array) -> tuple[jax.Array, Any]:
+        def step(image: jax.Array, state: Any, target: jax.Array, alpha: jax.Array) -> tuple[Any, Any]:
             gradient = jax.grad(function)(image, target, alpha=alpha)
             updates, state = optimizer.update(gradient, state)
             return optax.apply_updates(image, updates), state
