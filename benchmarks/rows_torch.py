@@ -60,7 +60,7 @@ def peers(shape: tuple[int, int, int, int]) -> dict[str, Loss]:
         "kornia Sobel 3x3, L1": lambda a, b: l1_loss(sobel(a), sobel(b)),
         "kornia SSIM": lambda a, b: ssim_loss(a, b, window_size=11),
         "pytorch-msssim SSIM": lambda a, b: 1 - ssim(a, b, data_range=1.0),
-        "torchmetrics SSIM": lambda a, b: 1 - torchmetrics_ssim(a, b, data_range=1.0),
+        "torchmetrics SSIM": lambda a, b: 1 - torchmetrics_ssim(a, b, data_range=1.0),  # type: ignore[operator]
         "conv2d and autograd": plain,
     }
     if min(shape[-2:]) > 160:

@@ -1,0 +1,351 @@
+"""BlurSimMetric of both packages: the mean over images, whatever the updates, as its ecosystem expects of a metric."""
+
+import importlib
+import importlib.util
+from typing import Any
+
+import numpy as np
+import pytest
+from frameworks import NAMES, Framework, count_compilations, require
+
+NEEDS = {"jax": "flax", "torch": "torchmetrics"}
+
+
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(sum(shape)).random((2, *shape)).astype(np.float32)
+
+
+class Metrics:
+    """The metric of one package, on NumPy arrays."""
+
+    def __init__(self, framework: Framework) -> None:
+        """Skip where the library of its metrics is not installed."""
+        require(framework.name, NEEDS[framework.name])
+        self.framework = framework
+        self.package = importlib.import_module(f"blursim_{framework.name}.metrics")
+
+    def make(self, *arguments: Any, **options: Any) -> Any:
+        return self.package.BlurSimMetric(*arguments, **options)
+
+    def update(self, metric: Any, *arrays: np.ndarray, **masks: np.ndarray) -> None:
+        array = self.framework.array
+        metric.update(*map(array, arrays), **{name: array(x) for name, x in masks.items()})
+
+
+@pytest.fixture(scope="module")
+def metrics(framework: Framework) -> Metrics:
+    return Metrics(framework)
+
+
+def close(found: Any, expected: Any) -> None:
+    np.testing.assert_allclose(np.asarray(found), np.asarray(expected), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"sobel_kernel_size": 7, "spectrum": "log", "normalization": "relative", "data_range": 2.0},
+        {"spectrum": "complex", "channel_axis": -1},
+    ],
+    ids=str,
+)
+def test_the_mean_over_all_images_of_any_size(metrics: Metrics, options: Any) -> None:
+    metric = metrics.make(0.4, **options)
+    values, terms = [], []
+    for shape in (3, 12, 14, 8), (1, 9, 8, 8), (12, 10, 8):
+        a, b = noise(*shape)
+        metrics.update(metric, a, b)
+        values.append(np.ravel(metrics.framework.value(a, b, alpha=0.4, reduction="none", **options)))
+        terms.append(metrics.framework.terms(a, b, reduction="none", **options).reshape(2, -1))
+    close(metric.compute(), np.mean(np.concatenate(values)))
+    close(metric.compute_terms(), np.mean(np.concatenate(terms, axis=1), axis=1))
+    assert metric.compute_terms()._fields == ("general", "specific")
+    assert np.shape(metric.compute()) == ()
+    metric.reset()
+    metrics.update(metric, a, b)
+    close(metric.compute(), np.mean(values[-1]))
+
+
+def test_a_mask_leaves_images_out_whatever_they_hold(metrics: Metrics) -> None:
+    a, b = noise(5, 2, 9, 8)
+    mask = np.array([[True, False], [True, True], [False, False], [False, True], [True, True]])
+    expected = np.mean(metrics.framework.value(a, b, reduction="none")[mask])
+    a[~mask] = np.nan
+    metric = metrics.make()
+    metrics.update(metric, a, b, mask=mask)
+    close(metric.compute(), expected)
+    metrics.update(metric, a, b, mask=np.zeros((5, 2), bool))
+    close(metric.compute(), expected)
+
+
+@pytest.mark.parametrize(
+    ("mask", "error", "says"),
+    [
+        (np.ones(3, bool), ValueError, r"mask: expected the shape of the batch, \(4,\), got \(3,\)"),
+        (np.ones((4, 1), bool), ValueError, r"mask: expected the shape of the batch, \(4,\), got \(4, 1\)"),
+        (np.ones(4, np.float32), TypeError, "mask: expected dtype bool, got float32"),
+        (np.ones(4, np.uint8), TypeError, "mask: expected dtype bool, got uint8"),
+    ],
+    ids=str,
+)
+def test_wrong_masks(metrics: Metrics, mask: np.ndarray, error: type[Exception], says: str) -> None:
+    metric = metrics.make()
+    with pytest.raises(error, match=f"^{says}$"):
+        metrics.update(metric, *noise(4, 8, 8), mask=mask)
+    with pytest.raises(TypeError, match=r"^mask: expected .*(array|Tensor), got list$"):
+        metric.update(*map(metrics.framework.array, noise(4, 8, 8)), [True] * 4)
+
+
+def test_wrong_options_and_images(metrics: Metrics) -> None:
+    with pytest.raises(ValueError, match=r"^alpha: expected a number in \[0, 1\], got 1.5$"):
+        metrics.make(1.5)
+    with pytest.raises(TypeError, match=r"^alpha: expected a real number, got str$"):
+        metrics.make("high")
+    with pytest.raises(ValueError, match=r"^spectrum: expected 'magnitude', 'complex' or 'log', got 'power'$"):
+        metrics.make(spectrum="power")
+    metric = metrics.make()
+    with pytest.raises(ValueError, match=r"^targets: expected the shape of predictions, \(8, 8\), got \(8, 9\)$"):
+        metrics.update(metric, noise(8, 8)[0], noise(8, 9)[0])
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method of metric:UserWarning")
+def test_before_any_image_and_after_none(metrics: Metrics) -> None:
+    """NaN, as of any mean of these ecosystems."""
+    metric = metrics.make()
+    assert np.all(np.isnan(np.asarray([metric.compute(), *metric.compute_terms()])))
+    metrics.update(metric, *noise(0, 8, 8))
+    assert np.isnan(np.asarray(metric.compute()))
+
+
+def test_float64_images_add_to_float32(metrics: Metrics) -> None:
+    if metrics.framework.name == "jax":
+        pytest.skip("float64 needs jax_enable_x64 for the whole process")
+    a, b = noise(4, 8, 8)
+    metric = metrics.make()
+    metrics.update(metric, a.astype(np.float64), b.astype(np.float64))
+    metrics.update(metric, a, b)
+    close(metric.compute(), metrics.framework.value(a, b))
+    assert metric.compute().dtype == metric.general_total.dtype == metrics.framework.array(a).dtype
+
+
+# Flax.
+
+
+def jax_metric(**options: Any) -> Any:
+    require("jax", "flax")
+    from blursim_jax.metrics import BlurSimMetric
+
+    return BlurSimMetric(**options)
+
+
+def test_flax_compiles_an_update_once() -> None:
+    metric = jax_metric()
+    from flax import nnx
+
+    update = nnx.jit(lambda metric, a, b, mask: metric.update(a, b, mask))
+    (a, b), mask = noise(4, 8, 8), np.array([True, True, True, False])
+    update(metric, a, b, mask)
+    metric.compute()
+    seen = count_compilations()
+    for i in range(99):
+        update(metric, a, b, np.roll(mask, i))
+    assert not seen
+    assert int(metric.count[...]) == 300
+    # A new shape is a new program: this test can fail.
+    a, b = noise(4, 8, 9)
+    update(metric, a, b, mask)
+    assert seen
+
+
+def test_flax_multimetric_takes_it_beside_others() -> None:
+    metric = jax_metric(alpha=0.2)
+    import jax
+    from flax import nnx
+
+    from blursim_jax import blursim
+
+    a, b = noise(3, 8, 8)
+    both: Any = nnx.MultiMetric(blursim=metric, loss=nnx.metrics.Average("loss"))
+    both.update(predictions=a, targets=b, loss=np.float32(2.0).reshape(1))
+    # Flax's own mean needs the promotion of types.
+    with jax.numpy_dtype_promotion("standard"):
+        found = both.compute()
+    close(found["blursim"], blursim(a, b, alpha=0.2))
+    assert found["loss"] == 2
+    both.reset()
+    assert int(metric.count[...]) == 0
+
+
+def test_flax_states_add_up_over_devices() -> None:
+    metric = jax_metric()
+    import jax
+    import jax.numpy as jnp
+    from flax import nnx
+    from jax.sharding import Mesh, PartitionSpec
+
+    from blursim_jax import blursim
+
+    spec, mesh = PartitionSpec("batch"), Mesh(np.array(jax.devices()), ("batch",))
+
+    @jax.jit
+    @jax.shard_map(mesh=mesh, in_specs=(spec, spec, spec), out_specs=PartitionSpec())
+    def states(a: jax.Array, b: jax.Array, mask: jax.Array) -> nnx.State:
+        metric = jax_metric()
+        metric.update(a, b, mask)
+        return jax.lax.psum(nnx.state(metric), "batch")
+
+    (a, b), mask = noise(8, 9, 8), np.arange(8) < 7
+    for _ in range(2):
+        nnx.update(metric, jax.tree.map(jnp.add, nnx.state(metric), states(a, b, mask)))
+    close(metric.compute(), blursim(a[:7], b[:7]))
+    assert int(metric.count[...]) == 14
+
+
+# torchmetrics.
+
+
+def torch_metric(**options: Any) -> Any:
+    require("torch", "torchmetrics")
+    from blursim_torch.metrics import BlurSimMetric
+
+    return BlurSimMetric(**options)
+
+
+def tensors(*shape: int) -> Any:
+    import torch
+
+    return [torch.from_numpy(x) for x in noise(*shape)]
+
+
+def test_torchmetrics_flags() -> None:
+    metric = torch_metric()
+    assert (metric.is_differentiable, metric.higher_is_better, metric.full_state_update) == (True, False, False)
+    assert metric.metric_state.keys() == {"general_total", "specific_total", "count"}
+
+
+def test_torchmetrics_warns_before_any_update() -> None:
+    metric = torch_metric()
+    with pytest.warns(UserWarning, match="was called before the ``update`` method"):
+        metric.compute()
+
+
+def test_torchmetrics_forward_gives_the_batch_and_its_gradient() -> None:
+    metric = torch_metric()
+    import torch
+
+    from blursim_torch import blursim
+
+    means = []
+    for shape in (2, 8, 8), (3, 9, 8):
+        a, b = tensors(*shape)
+        a.requires_grad_()
+        value = metric(a, b)
+        close(value.detach(), blursim(a, b).detach())
+        (found,), (expected,) = (torch.autograd.grad(v, a) for v in (value, blursim(a, b)))
+        torch.testing.assert_close(found, expected)
+        means.append((len(a), value.item()))
+    assert metric.compute().item() == pytest.approx(np.average([v for _, v in means], weights=[n for n, _ in means]))
+
+
+def test_torchmetrics_own_checks(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whether `full_state_update` may be false."""
+    require("torch", "torchmetrics")
+    from torchmetrics.utilities.checks import check_forward_full_state_property
+
+    from blursim_torch.metrics import BlurSimMetric
+
+    a, b = tensors(2, 8, 8)
+    check_forward_full_state_property(
+        BlurSimMetric, input_args={"predictions": a, "targets": b}, num_update_to_compare=[2, 4], reps=2
+    )
+    assert "full_state_update=True" not in capsys.readouterr().out
+
+
+def test_torchmetrics_copies_pickles_and_states() -> None:
+    metric = torch_metric(alpha=0.3, spectrum="log")
+    import copy
+    import io
+    import pickle
+
+    import torch
+
+    metric.update(*tensors(3, 8, 8))
+    for other in metric.clone(), copy.deepcopy(metric), pickle.loads(pickle.dumps(metric)):
+        assert other.compute() == metric.compute()
+        other.update(*tensors(2, 8, 9))
+        assert other.compute() != metric.compute() and other.count == 5
+    assert metric.state_dict() == {}
+    metric.persistent(True)
+    file = io.BytesIO()
+    torch.save(metric.state_dict(), file)
+    file.seek(0)
+    restored = torch_metric(alpha=0.3, spectrum="log")
+    restored.persistent(True)
+    restored.load_state_dict(torch.load(file, weights_only=True))
+    restored.update(*tensors(2, 8, 9))
+    metric.update(*tensors(2, 8, 9))
+    assert restored.compute() == metric.compute()
+    doubled = torch_metric().set_dtype(torch.float64)
+    doubled.update(*(x.double() for x in tensors(3, 8, 8)))
+    assert doubled.compute().dtype == torch.float64
+    assert len({hash(m) for m in (metric, torch_metric(), doubled)}) == 3
+
+
+def test_torchmetrics_merges_states() -> None:
+    metric, other, whole = torch_metric(), torch_metric(), torch_metric()
+    for each, shape in (metric, (3, 8, 8)), (other, (2, 9, 8)):
+        each.update(*tensors(*shape))
+        whole.update(*tensors(*shape))
+    metric.merge_state(other)
+    close(metric.compute(), whole.compute())
+
+
+def test_torchmetrics_collections_and_composition() -> None:
+    metric = torch_metric()
+    from torchmetrics import MeanSquaredError, MetricCollection, MetricTracker
+
+    collection = MetricCollection({"blursim": metric, "specific": torch_metric(alpha=1.0), "mse": MeanSquaredError()})
+    a, b = tensors(3, 8, 8)
+    for shape in (3, 8, 8), (2, 9, 8):
+        collection.update(*tensors(*shape))
+    values = collection.compute()
+    assert values.keys() == {"blursim", "specific", "mse"}
+    # Metrics of the same states share them, and still weigh each by its own alpha.
+    close(values["specific"], collection["blursim"].compute_terms().specific)
+    assert values["specific"] != values["blursim"]
+    close((metric + 1).compute(), values["blursim"] + 1)
+    tracker: Any = MetricTracker(torch_metric())
+    for scale in (1.0, 0.5):
+        tracker.increment()
+        tracker.update(scale * a + (1 - scale) * b, b)
+    _, step = tracker.best_metric(return_step=True)  # type: ignore[operator]
+    assert step == 1
+
+
+def test_torchmetrics_plots() -> None:
+    require("torch", "torchmetrics", "matplotlib")
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    metric = torch_metric()
+    values = [metric(*tensors(2, 8, n)) for n in (8, 9, 10)]
+    _, axes = metric.plot()
+    assert axes.get_ylabel() == "BlurSimMetric"
+    _, axes = metric.plot(values)
+    assert axes.lines and axes.get_ylim()[0] <= 0
+    own = pyplot.figure().add_subplot()
+    assert metric.plot(values, own)[1] is own
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_without_its_library_it_says_so(name: str) -> None:
+    require(name)
+    from test_isolation import HIDE, run
+
+    result = run(f"hidden = {{{NEEDS[name]!r}}}{HIDE}\nimport blursim_{name}; import blursim_{name}.metrics")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == f"ModuleNotFoundError: No module named '{NEEDS[name]}'"
