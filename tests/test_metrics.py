@@ -319,7 +319,7 @@ def test_torchmetrics_collections_and_composition() -> None:
     for scale in (1.0, 0.5):
         tracker.increment()
         tracker.update(scale * a + (1 - scale) * b, b)
-    _, step = tracker.best_metric(return_step=True)  # type: ignore[operator]
+    _, step = tracker.best_metric(return_step=True)  # pyright: ignore[reportCallIssue]
     assert step == 1
 
 
