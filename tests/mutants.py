@@ -367,7 +367,8 @@ MUTANTS = [
         "the gradient by the targets takes their edges' norm for a constant",
         PARITY,
         "_edges.py",
-        both=("    if by_scale:\n        gradient", "    if False:\n        gradient"),
+        jax=("    if _by_scale(options, argument):\n        gradient", "    if False:\n        gradient"),
+        torch=("    if by_scale:\n        gradient", "    if False:\n        gradient"),
     ),
     # Zeros and NaN.
     *idea(
