@@ -128,6 +128,22 @@ def draw_curves(curves: Mapping[str, np.ndarray]) -> Figure:
     return figure
 
 
+def report_losses(curves: Mapping[str, np.ndarray], out: Path, console: Console) -> None:
+    """Say how far the losses of two runs are from each other, and draw both."""
+    (name, losses), (other, expected) = curves.items()
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(np.arange(1, len(losses) + 1), losses, color="#0072b2", linewidth=3, label=name)
+    axes.plot(np.arange(1, len(expected) + 1), expected, "--", color="#d55e00", label=other)
+    axes.set(xlabel="step", ylabel="loss", title="The same photos, spread and not")
+    axes.legend()
+    save_figure(figure, out)
+    distance = np.max(np.abs(losses - expected) / expected)
+    console.print(f"Last loss: {losses[-1]:.6f} with {name}, {expected[-1]:.6f} with {other}.")
+    console.print(f"Largest relative difference of a step: {distance:.1e}.")
+    console.print(f"Wrote {out}.", soft_wrap=True)
+
+
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a picture in full or not at all."""
     with replacing(path) as temporary:

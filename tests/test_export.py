@@ -1,0 +1,85 @@
+"""Loss and gradient compiled and carried away: the same bits in a process that cannot import the package."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from frameworks import require
+from test_isolation import HIDE
+
+A, B = np.random.default_rng(0).random((2, 4, 3, 16, 20), np.float32)
+CASES = [
+    (spectrum, normalization) for spectrum in ("magnitude", "complex", "log") for normalization in ("area", "relative")
+]
+cases = pytest.mark.parametrize(("spectrum", "normalization"), CASES)
+
+
+def elsewhere(folder: Path, package: str, code: str) -> list[np.ndarray]:
+    """The arrays `found` that `code` makes of `a` and `b` in a process where the package is not installed."""
+    np.savez(folder / "images.npz", a=A, b=B)
+    program = f"""
+hidden = {{{package!r}}}{HIDE}
+import numpy as np
+try:
+    import {package}
+except ModuleNotFoundError:
+    pass
+else:
+    raise SystemExit("it can be imported")
+a, b = np.load("images.npz").values()
+{code}
+np.savez("found.npz", *[np.asarray(x) for x in found])
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=folder)
+    assert result.returncode == 0, result.stderr
+    return list(np.load(folder / "found.npz").values())
+
+
+def same_bits(found: list[np.ndarray], expected: Any) -> None:
+    assert len(found) == len(expected)
+    for x, y in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(x, np.asarray(y))
+
+
+@cases
+def test_jax_export(spectrum: Any, normalization: Any, tmp_path: Path) -> None:
+    """Value and gradient, as StableHLO for three platforms, with alpha as data."""
+    require("jax", "flatbuffers")
+    import jax
+    import jax.export
+
+    from blursim_jax import blursim
+
+    def loss(a: jax.Array, b: jax.Array, alpha: jax.Array) -> jax.Array:
+        return blursim(a, b, alpha=alpha, spectrum=spectrum, normalization=normalization)
+
+    arguments = A, B, np.float32(0.3)
+    step = jax.jit(jax.value_and_grad(loss))
+    exported = jax.export.export(step, platforms=("cpu", "cuda", "tpu"))(*arguments)
+    (tmp_path / "loss.bin").write_bytes(exported.serialize())
+    code = """
+import jax.export, pathlib
+value, gradient = jax.export.deserialize(bytearray(pathlib.Path("loss.bin").read_bytes())).call(a, b, np.float32(0.3))
+found = value, gradient
+"""
+    same_bits(elsewhere(tmp_path, "blursim_jax", code), step(*arguments))
+
+
+@cases
+def test_torch_export(spectrum: Any, normalization: Any, tmp_path: Path) -> None:
+    require("torch")
+    import torch
+
+    from blursim_torch import BlurSim
+
+    loss = BlurSim(0.3, spectrum=spectrum, normalization=normalization)
+    images = torch.from_numpy(A), torch.from_numpy(B)
+    torch.export.save(torch.export.export(loss, images), tmp_path / "loss.pt2")
+    code = """
+import torch
+found = [torch.export.load("loss.pt2").module()(torch.from_numpy(a), torch.from_numpy(b))]
+"""
+    same_bits(elsewhere(tmp_path, "blursim_torch", code), [loss(*images)])
