@@ -71,7 +71,7 @@ def draw(curves: dict[str, np.ndarray], interrupted: int) -> Figure:
         bottom.set(xlabel="step", ylim=(0, 1))
         for each in (top, bottom):
             each.axvline(interrupted + 0.5, color="gray", linestyle=":", label="interrupted and resumed")
-        top.legend()
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     axes[0, 0].set_ylabel("term")
     axes[1, 0].set_ylabel("alpha")
     return figure

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,15 @@ def in_new_process(
 
 
 def in_new_processes(function: Callable, count: int, *arguments: Any, timeout: float = 300) -> list[Any]:
-    """What `function` returns in each of so many processes, called with its rank, their count and where they meet.
+    """What `function` returns in each of so many processes."""
+    with new_processes(function, count, *arguments) as processes:
+        end = time.monotonic() + timeout
+        return [_result(process, end - time.monotonic()) for process in processes]
+
+
+@contextlib.contextmanager
+def new_processes(function: Callable, count: int, *arguments: Any) -> Iterator[list[subprocess.Popen[str]]]:
+    """So many processes that call `function` with their rank, their count and where they meet.
 
     They meet in a file that is not there yet (PyTorch), or at a port of this machine that nobody uses (JAX).
     """
@@ -50,8 +58,7 @@ def in_new_processes(function: Callable, count: int, *arguments: Any, timeout: f
         ]
         # Before they are waited for, which the stack does last.
         stack.callback(lambda: [process.kill() for process in processes])
-        end = time.monotonic() + timeout
-        return [_result(process, end - time.monotonic()) for process in processes]
+        yield processes
 
 
 def _start(function: Callable, arguments: tuple, cores: int, environment: dict[str, str]) -> subprocess.Popen[str]:

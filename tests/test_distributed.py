@@ -2,12 +2,15 @@
 
 import datetime
 import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from frameworks import require
-from processes import in_new_processes
+from processes import in_new_processes, new_processes
 
 # How many images each process has: unequal shares, one of them none, and equal ones.
 SHARES = [[1, 5], [1, 4, 0, 3], *(pytest.param(n, marks=pytest.mark.slow) for n in ([3, 3], [2, 2, 2, 2]))]
@@ -169,3 +172,58 @@ def test_jax(counts: list[int]) -> None:
     require("jax", "flax")
     for found in in_new_processes(in_jax, len(counts), counts):
         assert max(found.values()) <= 1e-6, found
+
+
+def in_torch_for_ever(rank: int, world: int, meeting: dict[str, str], folder: str) -> None:
+    """Train until the end of another process ends this one, with a checkpoint at every step."""
+    import torch
+    import torch.distributed as dist
+    from torch.nn.parallel import DistributedDataParallel
+
+    from blursim_torch import blursim
+
+    dist.init_process_group("gloo", f"file://{meeting['file']}", datetime.timedelta(seconds=20), world, rank)
+    model = DistributedDataParallel(torch.nn.Conv2d(3, 3, 3, padding=1))
+    blurred, sharp = map(torch.from_numpy, photos_like(2))
+    while True:
+        blursim(model(blurred), sharp, channel_axis=-3).backward()
+        if rank == 0:
+            np.save(f"{folder}/temporary.npy", model.module.weight.detach().numpy())
+            Path(f"{folder}/temporary.npy").replace(f"{folder}/weights.npy")
+
+
+def in_jax_for_ever(rank: int, world: int, meeting: dict[str, str], folder: str) -> None:
+    """The same in JAX."""
+    import jax
+    from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+    from blursim_jax.sharding import blursim_data_parallel
+
+    jax.distributed.initialize(meeting["address"], world, rank, heartbeat_timeout_seconds=20)
+    mesh = Mesh(np.array(jax.devices()), ("processes",))
+    spread = NamedSharding(mesh, PartitionSpec("processes"))
+    blurred, sharp = (jax.make_array_from_process_local_data(spread, x) for x in photos_like(2))
+    step = jax.jit(jax.grad(functools.partial(blursim_data_parallel, mesh=mesh, axis_name="processes")))
+    while True:
+        gradient = jax.block_until_ready(step(blurred, sharp))
+        if rank == 0:
+            np.save(f"{folder}/temporary.npy", np.asarray(gradient.addressable_data(0)))
+            Path(f"{folder}/temporary.npy").replace(f"{folder}/weights.npy")
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("work", [in_torch_for_ever, in_jax_for_ever])
+def test_a_process_that_dies_ends_the_others(work: Callable, killed: int, tmp_path: Path) -> None:
+    """With an error, within a minute; and what was saved can be read."""
+    require("torch" if work is in_torch_for_ever else "jax")
+    weights = tmp_path / "weights.npy"
+    with new_processes(work, 2, str(tmp_path)) as processes:
+        end = time.monotonic() + 120
+        while not weights.exists() and time.monotonic() < end:
+            time.sleep(0.1)
+        processes[killed].kill()
+        other = processes[1 - killed]
+        _, errors = other.communicate(timeout=60)
+        assert other.returncode != 0
+        assert errors
+    assert np.isfinite(np.load(weights)).all()

@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -239,3 +240,44 @@ def test_compare_images(tmp_path: Path) -> None:
     assert_fails(tmp_path, COMPARE, "--out", tmp_path, says="folder")
     assert_fails(tmp_path, COMPARE, "--out", out / "picture.png", says="cannot write")
     assert_fails(tmp_path, COMPARE, "--out", tmp_path / "missing" / "picture.png", says="cannot write")
+
+
+def test_devices_and_processes_end_as_one(tmp_path: Path) -> None:
+    """By the commands that the examples print, with fewer steps."""
+    require("jax", "flax")
+    require("torch")
+    devices = start(EXAMPLES / "data_parallel_jax.py", "--steps", 8, "--out", tmp_path / "picture.png")
+    status, output, errors = finish(devices)
+    assert (status, errors) == (0, "")
+    (distance,) = re.findall(r"Largest relative difference of a step: (\S+)\.$", output, re.MULTILINE)
+    assert float(distance) <= 1e-6 and "4 devices, step 8 of 8" in output
+
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "4"]
+    command = [*torchrun, str(EXAMPLES / "ddp_torch.py"), "--steps", "8", "--out", str(tmp_path / "ddp")]
+    result = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert result.returncode == 0, result.stderr
+    (distance,) = re.findall(r"Largest relative difference of a step: (\S+)\.$", result.stdout, re.MULTILINE)
+    assert float(distance) <= 1e-6 and "4 processes, step 8 of 8" in result.stdout
+    for picture in (tmp_path / "picture.png", tmp_path / "ddp" / "losses.png"):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "ddp" / "checkpoint.pt").exists()
+
+
+def test_schedules(tmp_path: Path) -> None:
+    require("torch")
+    out = tmp_path / "picture.png"
+    status, output, errors = finish(start(EXAMPLES / "schedules.py", "--steps", 6, "--out", out))
+    assert (status, errors) == (0, "")
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert output.count("the same to the bit") == 2 and "NOT" not in output
+    assert_fails(tmp_path, EXAMPLES / "schedules.py", "--out", out, says="--force")
+
+
+def test_parallel_examples_refuse(tmp_path: Path) -> None:
+    require("jax", "flax")
+    require("torch")
+    out = "--out", tmp_path / "picture.png"
+    assert_fails(
+        tmp_path, EXAMPLES / "data_parallel_jax.py", "--batch-size", 6, *out, says="no multiple of --devices 4"
+    )
+    assert_fails(tmp_path, EXAMPLES / "ddp_torch.py", *out, says="torchrun")
