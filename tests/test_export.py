@@ -83,3 +83,39 @@ import torch
 found = [torch.export.load("loss.pt2").module()(torch.from_numpy(a), torch.from_numpy(b))]
 """
     same_bits(elsewhere(tmp_path, "blursim_torch", code), [loss(*images)])
+
+
+def test_torch_exported_loss_trains(tmp_path: Path) -> None:
+    """Its derivative is PyTorch's own, of the operations that the program holds."""
+    require("torch")
+    code = """
+import torch
+loss = torch.export.load("loss.pt2").module()
+a, b = torch.from_numpy(a), torch.from_numpy(b)
+found = [torch.autograd.grad(loss(x, b), x)[0] for x in (a.requires_grad_(), b.clone().requires_grad_())]
+"""
+    import torch
+
+    from blursim_torch import BlurSim
+
+    loss, (a, b) = BlurSim(), map(torch.from_numpy, (A, B))
+    torch.export.save(torch.export.export(loss, (a, b)), tmp_path / "loss.pt2")
+    found, of_identical = elsewhere(tmp_path, "blursim_torch", code)
+    expected = torch.func.grad(loss)(a, b).numpy()
+    assert np.linalg.norm(found - expected) <= 2e-6 * np.linalg.norm(expected)
+    assert not np.any(of_identical)
+
+
+@pytest.mark.slow
+@pytest.mark.xfail(reason="PyTorch 2.13 makes no package of it, or, of `complex`, one that computes something else")
+@pytest.mark.parametrize("spectrum", ["magnitude", "complex", "log"])
+def test_torch_compiled_ahead_of_time(spectrum: Any, tmp_path: Path) -> None:
+    require("torch")
+    import torch
+
+    from blursim_torch import BlurSim
+
+    loss, images = BlurSim(spectrum=spectrum), (torch.from_numpy(A), torch.from_numpy(B))
+    program = torch.export.export(loss, images)
+    package = torch._inductor.aoti_compile_and_package(program, package_path=str(tmp_path / "loss.pt2"))
+    torch.testing.assert_close(torch._inductor.aoti_load_package(package)(*images), loss(*images))

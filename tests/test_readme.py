@@ -1,4 +1,4 @@
-"""The README's Python snippets run as they stand, a section's one after the other, and print what stands below them."""
+"""Python snippets of README and docs run as they stand, a section's one after the other, and print what is below."""
 
 import re
 import subprocess
@@ -11,7 +11,14 @@ from frameworks import NAMES, require
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SNIPPET = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", re.DOTALL)
-SECTIONS = {text.partition("\n")[0]: SNIPPET.findall(text) for text in re.split(r"^##+ ", README, flags=re.MULTILINE)}
+PAGES = README, *(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
+SECTIONS = {
+    text.partition("\n")[0]: SNIPPET.findall(text)
+    for page in PAGES
+    for text in re.split(r"^##+ ", page, flags=re.MULTILINE)
+}
+# What a snippet imports, and the framework whose tests need it.
+OPTIONAL = {"optax": "jax", "flax": "jax", "torchmetrics": "torch"}
 
 
 @pytest.mark.parametrize("title", [title for title, snippets in SECTIONS.items() if snippets])
@@ -20,8 +27,9 @@ def test_snippets_run_and_print_what_is_shown(title: str) -> None:
     # A line between them, so that each one's output is its own.
     program = "\nprint('----')\n".join(code for code, _ in snippets)
     for name in NAMES:
-        if f"blursim_{name}" in program:
-            require(name, *(["optax"] if name == "jax" else []))
+        others = [library for library, framework in OPTIONAL.items() if framework == name and library in program]
+        if f"blursim_{name}" in program or others:
+            require(name, *others)
     result = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 0, result.stderr
     for printed, (_, shown) in zip(result.stdout.split("----\n"), snippets, strict=True):
