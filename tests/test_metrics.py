@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from frameworks import NAMES, Framework, count_compilations, require
 
+# What the oldest Flax says of the oldest JAX when it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore:jax.(array_r|ArrayR)ef is deprecated:DeprecationWarning")
 NEEDS = {"jax": "flax", "torch": "torchmetrics"}
 
 
@@ -324,13 +326,10 @@ def test_torchmetrics_collections_and_composition() -> None:
 
 
 def test_torchmetrics_plots() -> None:
-    require("torch", "torchmetrics", "matplotlib")
-    import matplotlib
-
-    matplotlib.use("Agg")
+    metric = torch_metric()
+    pytest.importorskip("matplotlib").use("Agg")
     from matplotlib import pyplot
 
-    metric = torch_metric()
     values = [metric(*tensors(2, 8, n)) for n in (8, 9, 10)]
     _, axes = metric.plot()
     assert axes.get_ylabel() == "BlurSimMetric"
