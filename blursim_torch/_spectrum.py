@@ -242,15 +242,17 @@ def _padded_area(b: Tensor) -> int | Tensor:
         return optimal_dft_size(b.shape[-2]) * optimal_dft_size(b.shape[-1])
     # Looked up, because a search in Python would compile anew for every size.
     sizes = optimal_dft_sizes(b.device)
-    height, width = (torch.amin(sizes.masked_fill(sizes < side, 2**31)) for side in b.shape[-2:])
+    height, width = (torch.amin(sizes.masked_fill(sizes < side, 2**31), dim=(0, 1, 2)) for side in b.shape[-2:])
     return (height * width).to(b.dtype)
 
 
 def optimal_dft_sizes(device: torch.device) -> Tensor:
     """What `optimal_dft_size` gives up to 2^30, in no order, and among it numbers above that."""
-    # Made where it is used: a table from the host would be copied, and waited for, at every call.
+    # Made where it is used: a table from the host would be copied, and waited for, at every call. The power of a
+    # tensor, not of a number, of which a program compiled ahead of time takes floating bits for an integer.
     twos, threes, fives = (
-        torch.pow(prime, torch.arange(count, device=device)) for prime, count in ((2, 31), (3, 20), (5, 14))
+        torch.pow(torch.full((count,), prime, device=device), torch.arange(count, device=device))
+        for prime, count in ((2, 31), (3, 20), (5, 14))
     )
     # Clamped, for no product to leave 64 bits.
     return torch.clamp(twos[:, None] * threes, max=2**30)[..., None] * fives

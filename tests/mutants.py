@@ -35,6 +35,8 @@ STRIPS = "test_gradients.py::test_large_images[{}-('magnitude', 'relative', 5)]"
 MAPS = "test_values.py::test_maps_show_where[{}]"
 SECOND_JAX = "test_transforms_jax.py::test_first_and_second_order_forward_and_reverse[('magnitude', 'area', 5)]"
 FUNC_TORCH = "test_transforms_torch.py::test_func[('magnitude', 'area', 5)]"
+MASK = "test_metrics.py::test_a_mask_leaves_images_out_whatever_they_hold[{}]"
+DEVICES = "test_sharding.py::test_the_same_value_and_gradients_as_on_one_device[(5, 'magnitude', 'area')]"
 
 Change = tuple[str, str]
 
@@ -559,6 +561,80 @@ MUTANTS = [
         ONE_ULP.replace("5)", "3)"),
         "_checks.py",
         both=("sobel_kernel_size=size,", "sobel_kernel_size=5,"),
+    ),
+    # Metrics, schedules, devices.
+    *idea(
+        "mask-times",
+        "masked images are multiplied by 0",
+        MASK,
+        "metrics.py",
+        jax=("jnp.where(mask, values, 0)", "mask * values"),
+        torch=("torch.where(mask, values, 0)", "mask * values"),
+    ),
+    *idea(
+        "mask-counts",
+        "masked images count",
+        MASK,
+        "metrics.py",
+        jax=("count = jnp.sum(mask)", "count = jnp.asarray(mask.size)"),
+        torch=("self.count += mask.sum()", "self.count += mask.numel()"),
+    ),
+    *idea(
+        "mean-of-means",
+        "the metric is the mean of the updates' means",
+        "test_metrics.py::test_the_mean_over_all_images_of_any_size[{}-{{}}]",
+        "metrics.py",
+        jax=("jnp.sum(terms.general)", "jnp.mean(terms.general)"),
+        torch=("terms.general.sum()", "terms.general.mean()"),
+    ),
+    *idea(
+        "restored-unset",
+        "a restored schedule leaves alpha as it is",
+        "test_schedules.py::test_saved_and_restored_at_every_step_the_same_to_the_bit[linear]",
+        "schedules.py",
+        torch=("self.loss.alpha = restored.get_alpha()", "restored.get_alpha()"),
+    ),
+    *idea(
+        "any-kind",
+        "a schedule takes the state of another kind",
+        "test_schedules.py::test_a_state_of_another_kind_changes_nothing",
+        "schedules.py",
+        torch=('state_dict.get("kind") != own["kind"] or ', ""),
+    ),
+    *idea(
+        "sum-over-devices",
+        "the mean over devices is their sum",
+        DEVICES,
+        "sharding.py",
+        jax=('"mean": lax.pmean', '"mean": lax.psum'),
+    ),
+    *idea(
+        "no-neighbour",
+        "the first rows of a device take no rows from the one above",
+        DEVICES,
+        "_rows.py",
+        jax=("jnp.where(goes_on, part, image[own])", "image[own]"),
+    ),
+    *idea(
+        "wrong-neighbour",
+        "rows come from below instead of above",
+        DEVICES,
+        "_rows.py",
+        jax=("(i, (i + 1) % self.size)", "(i, (i - 1) % self.size)"),
+    ),
+    *idea(
+        "margins-count-twice",
+        "rows next to another device count twice",
+        DEVICES,
+        "_rows.py",
+        jax=("jnp.where(has_above, margin, 0)", "0"),
+    ),
+    *idea(
+        "columns-of-the-first",
+        "every device weighs its columns as the first does",
+        DEVICES,
+        "_rows.py",
+        jax=("self.index() * each, each", "0, each"),
     ),
 ]
 
