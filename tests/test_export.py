@@ -107,7 +107,8 @@ found = [torch.export.load("loss.pt2").module()(*images), *torch.export.load("st
         ),
     ],
 )
-@pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning")
+# PyTorch warns of its own calls.
+@pytest.mark.filterwarnings("ignore:.*deprecated")
 def test_torch_compiled_ahead_of_time(spectrum: Any, tmp_path: Path) -> None:
     require("torch")
     import torch
