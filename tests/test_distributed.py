@@ -13,7 +13,7 @@ from frameworks import require
 from processes import in_new_processes, new_processes
 
 # How many images each process has: unequal shares, one of them none, and equal ones.
-SHARES = [[1, 5], [1, 4, 0, 3], *(pytest.param(n, marks=pytest.mark.slow) for n in ([3, 3], [2, 2, 2, 2]))]
+SHARES = [[1, 4, 0, 3], *(pytest.param(n, marks=pytest.mark.slow) for n in ([1, 5], [3, 3], [2, 2, 2, 2]))]
 shares = pytest.mark.parametrize("counts", SHARES, ids=str)
 
 

@@ -103,7 +103,9 @@ def test_identical_images_have_no_gradient(function: Callable) -> None:
     assert value == 0 and not np.any(gradient)
 
 
-@parallel
+@pytest.mark.parametrize(
+    "function", [pytest.param(blursim_data_parallel, marks=pytest.mark.slow), blursim_spatial_parallel]
+)
 def test_transforms(function: Callable, x64: None) -> None:
     a, b = noise(4, 32, 12, dtype="float64")
     (direction, _), f = noise(4, 32, 12, dtype="float64"), over(function)
@@ -134,7 +136,7 @@ def test_no_change_of_alpha_compiles_anew(function: Callable) -> None:
 
 
 @parallel
-@pytest.mark.parametrize("kind", [AxisType.Auto, AxisType.Explicit], ids=str)
+@pytest.mark.parametrize("kind", [pytest.param(AxisType.Auto, marks=pytest.mark.slow), AxisType.Explicit], ids=str)
 def test_arrays_that_lie_otherwise_are_moved(function: Callable, kind: AxisType) -> None:
     mesh = jax.make_mesh((2, 2), ("others", "devices"), axis_types=(kind, kind))
     a, b = noise(4, 32, 12)
@@ -174,7 +176,9 @@ def test_rows_are_not_gathered() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"spectrum": "log"}, {"spectrum": "complex"}, {"normalization": "relative"}], ids=str
+    "options",
+    [{}, *(pytest.param(o, marks=pytest.mark.slow) for o in ({"spectrum": "complex"}, {"normalization": "relative"}))],
+    ids=str,
 )
 def test_rows_take_a_share_of_the_memory(options: Any) -> None:
     spec = PartitionSpec("devices")
