@@ -211,8 +211,16 @@ def in_jax_for_ever(rank: int, world: int, meeting: dict[str, str], folder: str)
             Path(f"{folder}/temporary.npy").replace(f"{folder}/weights.npy")
 
 
-@pytest.mark.parametrize("killed", [0, 1])
-@pytest.mark.parametrize("work", [in_torch_for_ever, in_jax_for_ever])
+@pytest.mark.parametrize(
+    ("work", "killed"),
+    [
+        (in_torch_for_ever, 0),
+        (in_torch_for_ever, 1),
+        (in_jax_for_ever, 0),
+        # The first process learns of it by missing heartbeats.
+        pytest.param(in_jax_for_ever, 1, marks=pytest.mark.slow),
+    ],
+)
 def test_a_process_that_dies_ends_the_others(work: Callable, killed: int, tmp_path: Path) -> None:
     """With an error, within a minute; and what was saved can be read."""
     require("torch" if work is in_torch_for_ever else "jax")
