@@ -184,7 +184,9 @@ def _specific_gradient(
     def below(z: jax.Array) -> jax.Array:
         return jnp.concatenate([z[..., rows - 2 * margin :, :], axis.from_below(z[..., :margin, :])], axis=-2)
 
-    for side, goes_on, own in (above, has_above, np.s_[..., :margin, :]), (below, has_below, np.s_[..., -margin:, :]):
+    ends = (above, has_above, np.s_[..., :margin, :]), (below, has_below, np.s_[..., -margin:, :])
+    # A device by itself has no neighbour, and may have fewer rows than margins.
+    for side, goes_on, own in ends if axis.size > 1 else ():
         squares, parts = jax.tree.map(lambda z: z[..., margin : 2 * margin, :], function(side(x), side(other)))
         squared = [z + jnp.where(goes_on, plane_sum(part), 0) for z, part in zip(squared, squares, strict=True)]
         images = [

@@ -42,7 +42,7 @@ def blursim_data_parallel(
 
     Args:
         predictions: Images `(N, ..., H, W)`, or with channels where `channel_axis` says, N a multiple of the number of
-            devices. Arrays that lie otherwise are moved.
+            devices. Arrays that lie otherwise on these devices are moved.
         targets: Images of the same shape.
         mesh: The devices.
         axis_name: The mesh axis over which N is spread. Along others, every device does the same.
@@ -106,7 +106,8 @@ def blursim_spatial_parallel(
 
     Args:
         predictions: Images `(..., H, W)`, or with channels where `channel_axis` says, H a multiple of the number of
-            devices, with at least `4 * (sobel_kernel_size // 2)` rows for each. Arrays that lie otherwise are moved.
+            devices, with at least `4 * (sobel_kernel_size // 2)` rows for each. Arrays that lie otherwise on these
+            devices are moved.
         targets: Images of the same shape.
         mesh: The devices.
         axis_name: The mesh axis over which H is spread. Along others, every device does the same.

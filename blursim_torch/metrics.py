@@ -4,7 +4,7 @@ Needs torchmetrics (the extra `torchmetrics`).
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -13,6 +13,8 @@ from torchmetrics import Metric
 from blursim_torch import _checks
 from blursim_torch._checks import ChannelAxis, Normalization, SobelKernelSize, Spectrum
 from blursim_torch._loss import BlurSimTerms, blursim_terms
+
+SPECTRA, NORMALIZATIONS = get_args(Spectrum), get_args(Normalization)
 
 
 class BlurSimMetric(Metric):
@@ -58,6 +60,7 @@ class BlurSimMetric(Metric):
     general_total: Tensor
     specific_total: Tensor
     count: Tensor
+    options: Tensor
 
     def __init__(
         self,
@@ -83,6 +86,11 @@ class BlurSimMetric(Metric):
         self.add_state("general_total", torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("specific_total", torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+        # A `MetricCollection` lets metrics whose states agree after the first update share them from then on. Sums
+        # agree when the first images are identical, whatever the options; so these are a state too. Alpha is not: it
+        # weighs the same sums.
+        choices = (sobel_kernel_size, SPECTRA.index(spectrum), NORMALIZATIONS.index(normalization), channel_axis or 0)
+        self.add_state("options", torch.tensor([*map(float, choices), float(data_range)]), dist_reduce_fx="max")
 
     def update(self, predictions: Tensor, targets: Tensor, mask: Tensor | None = None) -> None:
         """Add images, of any size.

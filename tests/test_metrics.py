@@ -223,7 +223,7 @@ def tensors(*shape: int) -> Any:
 def test_torchmetrics_flags() -> None:
     metric = torch_metric()
     assert (metric.is_differentiable, metric.higher_is_better, metric.full_state_update) == (True, False, False)
-    assert metric.metric_state.keys() == {"general_total", "specific_total", "count"}
+    assert metric.metric_state.keys() == {"general_total", "specific_total", "count", "options"}
 
 
 def test_torchmetrics_warns_before_any_update() -> None:
@@ -323,6 +323,35 @@ def test_torchmetrics_collections_and_composition() -> None:
         tracker.update(scale * a + (1 - scale) * b, b)
     _, step = tracker.best_metric(return_step=True)
     assert step == 1
+
+
+@pytest.mark.parametrize("first", ["identical", "none"])
+def test_torchmetrics_collections_keep_options_apart(first: str) -> None:
+    """Also where the first update leaves the same sums in all."""
+    options: list[dict[str, Any]] = [
+        {},
+        {"sobel_kernel_size": 3},
+        {"spectrum": "log"},
+        {"normalization": "relative"},
+        {"data_range": 2.0},
+        {"channel_axis": -3},
+    ]
+    require("torch", "torchmetrics")
+    from torchmetrics import MetricCollection
+
+    from blursim_torch import blursim
+
+    a, b = tensors(3, 1, 8, 8)
+    collection = MetricCollection({str(i): torch_metric(**o) for i, o in enumerate(options)})
+    match first:
+        case "identical":
+            collection.update(b[:1], b[:1])
+        case "none":
+            collection.update(a[:0], b[:0])
+    collection.update(a, b)
+    for i, o in enumerate(options):
+        total = blursim(a, b, reduction="sum", **o)
+        close(collection.compute()[str(i)], total / (4 if first == "identical" else 3))
 
 
 def test_torchmetrics_plots() -> None:

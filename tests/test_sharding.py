@@ -74,6 +74,14 @@ def test_rows_of_narrow_images(mesh: Mesh, width: int, x64: None) -> None:
 
 
 @parallel
+@pytest.mark.parametrize("size", [5, 7])
+def test_one_device_takes_the_smallest_images(function: Callable, size: Any) -> None:
+    a, b = noise(1, size, 9)
+    found = jax.value_and_grad(over(function, Mesh(MESH.devices[:1], ("devices",)), sobel_kernel_size=size))(a, b)
+    close(found, jax.value_and_grad(functools.partial(blursim, sobel_kernel_size=size))(a, b))
+
+
+@parallel
 @pytest.mark.parametrize(
     ("shape", "options"),
     [
