@@ -60,9 +60,8 @@ class _Axis:
 
     def transform(self, x: jax.Array) -> jax.Array:
         """Some columns of the half spectrum, (..., R, W) to (..., H, ceil((W // 2 + 1) / size)), filled up with 0."""
-        z = jnp.fft.rfft(x)
-        filled = [(0, 0)] * (z.ndim - 1) + [(0, -z.shape[-1] % self.size)]
-        return jnp.fft.fft(lax.all_to_all(jnp.pad(z, filled), self.name, z.ndim - 1, z.ndim - 2, tiled=True), axis=-2)
+        z = self._filled(jnp.fft.rfft(x))
+        return jnp.fft.fft(lax.all_to_all(z, self.name, z.ndim - 1, z.ndim - 2, tiled=True), axis=-2)
 
     def inverse(self, z: jax.Array, width: int) -> jax.Array:
         """What `transform` transformed."""
@@ -71,9 +70,13 @@ class _Axis:
 
     def columns_of(self, values: jax.Array) -> jax.Array:
         """Of one number a column of the half spectrum, (..., n), those of the columns of `transform`."""
-        each = -(-values.shape[-1] // self.size)
-        filled = [(0, 0)] * (values.ndim - 1) + [(0, each * self.size - values.shape[-1])]
-        return lax.dynamic_slice_in_dim(jnp.pad(values, filled), self.index() * each, each, axis=-1)
+        values = self._filled(values)
+        each = values.shape[-1] // self.size
+        return lax.dynamic_slice_in_dim(values, self.index() * each, each, axis=-1)
+
+    def _filled(self, z: jax.Array) -> jax.Array:
+        """Columns filled up with 0, for each device to have as many."""
+        return jnp.pad(z, [(0, 0)] * (z.ndim - 1) + [(0, -z.shape[-1] % self.size)])
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))

@@ -152,10 +152,9 @@ def blursim_spatial_parallel(
     return _spatial_parallel(predictions, targets, alpha, options, reduction, mesh, axis_name)
 
 
-def _check_mesh(mesh: object, axis_name: object) -> int:
+def _check_mesh(mesh: Mesh | AbstractMesh, axis_name: str) -> int:
     """Return the number of devices along the axis, or raise."""
-    if not isinstance(mesh, (Mesh, AbstractMesh)):
-        raise TypeError(f"mesh: expected a jax.sharding.Mesh, got {type(mesh).__module__}.{type(mesh).__qualname__}")
+    _checks.check_array("mesh", mesh, (Mesh, AbstractMesh), "a jax.sharding.Mesh")
     if axis_name not in mesh.axis_names:
         raise ValueError(f"axis_name: expected an axis of the mesh, {mesh.axis_names}, got {axis_name!r}")
     return mesh.shape[axis_name]
@@ -182,10 +181,9 @@ def _data_parallel(
         over_devices = {"mean": lax.pmean, "sum": lax.psum, "none": lambda x, _: x}
         return over_devices[reduction](value, axis_name)
 
-    batch_shape = predictions.shape[: predictions.ndim - (2 if options.channel_axis is None else 3)]
-    alpha = jnp.broadcast_to(alpha, batch_shape)
+    alpha = jnp.broadcast_to(alpha, _checks.check_shapes(predictions.shape, targets.shape, options))
     out = by_image if reduction == "none" else PartitionSpec()
-    return _over_devices(local, mesh, (by_image,) * 3, out)(predictions, targets, alpha)
+    return _over_devices(local, (predictions, targets, alpha), mesh, (by_image,) * 3, out)
 
 
 @functools.partial(jax.jit, static_argnames=("options", "reduction", "mesh", "axis_name"))
@@ -206,18 +204,17 @@ def _spatial_parallel(
 
     by_row = PartitionSpec(*[None] * (predictions.ndim + _row_axis(options)), axis_name)
     specs = by_row, by_row, PartitionSpec()
-    return _over_devices(local, mesh, specs, PartitionSpec())(predictions, targets, alpha)
+    return _over_devices(local, (predictions, targets, alpha), mesh, specs, PartitionSpec())
 
 
 def _over_devices(
-    local: Callable[..., jax.Array], mesh: Mesh | AbstractMesh, in_specs: tuple[PartitionSpec, ...], out: PartitionSpec
-) -> Callable[..., jax.Array]:
-    sharded = jax.shard_map(local, mesh=mesh, in_specs=in_specs, out_specs=out)
-
-    def call(*arrays: jax.Array) -> jax.Array:
-        # Where axes are explicit, `shard_map` moves no array itself.
-        if AxisType.Explicit in mesh.axis_types:
-            arrays = tuple(map(lambda x, s: jax.sharding.reshard(x, NamedSharding(mesh, s)), arrays, in_specs))
-        return sharded(*arrays)
-
-    return call
+    local: Callable[..., jax.Array],
+    arrays: tuple[jax.Array, ...],
+    mesh: Mesh | AbstractMesh,
+    specs: tuple[PartitionSpec, ...],
+    out: PartitionSpec,
+) -> jax.Array:
+    # Where axes are explicit, `shard_map` moves no array itself.
+    if AxisType.Explicit in mesh.axis_types:
+        arrays = tuple(map(lambda x, spec: jax.sharding.reshard(x, NamedSharding(mesh, spec)), arrays, specs))
+    return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=out)(*arrays)

@@ -84,7 +84,7 @@ def check_mask(shape: tuple[int, ...], dtype: str, batch_shape: tuple[int, ...])
 
 
 def check_array(name: str, value: object, types: tuple[type, ...], expected: str) -> None:
-    """Raise `TypeError` unless `value` is an array of this framework."""
+    """Raise `TypeError` unless `value`, an array as a rule, is of one of the types."""
     if not isinstance(value, types):
         raise TypeError(f"{name}: expected {expected}, got {_type_name(value)}")
 

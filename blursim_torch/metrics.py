@@ -12,7 +12,7 @@ from torchmetrics import Metric
 
 from blursim_torch import _checks
 from blursim_torch._checks import ChannelAxis, Normalization, SobelKernelSize, Spectrum
-from blursim_torch._loss import BlurSimTerms, blursim_terms
+from blursim_torch._loss import ARRAY, BlurSimTerms, blursim_terms
 
 SPECTRA, NORMALIZATIONS = get_args(Spectrum), get_args(Normalization)
 
@@ -118,7 +118,7 @@ class BlurSimMetric(Metric):
         if mask is None:
             self.count += terms.general.numel()
         else:
-            _checks.check_array("mask", mask, (Tensor,), "a torch.Tensor")
+            _checks.check_array("mask", mask, (Tensor,), ARRAY)
             _checks.check_mask(tuple(mask.shape), str(mask.dtype).removeprefix("torch."), tuple(terms.general.shape))
             # A choice, not a product: 0 times NaN is NaN.
             terms = BlurSimTerms(*(torch.where(mask, values, 0) for values in terms))

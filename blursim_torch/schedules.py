@@ -54,8 +54,7 @@ class _Schedule:
                 its range. Nothing is changed then.
             TypeError: It is no dict, or something in it is of a wrong type.
         """
-        if not isinstance(state_dict, dict):
-            raise TypeError(f"state_dict: expected a dict, got {type(state_dict).__qualname__}")
+        _checks.check_array("state_dict", state_dict, (dict,), "a dict")
         own = self.state_dict()
         if state_dict.get("kind") != own["kind"] or state_dict.keys() != own.keys():
             raise ValueError(
