@@ -169,7 +169,7 @@ def compute_dtype(*images: jax.Array) -> np.dtype:
 
 
 def _check_array(name: str, value: Any) -> jax.Array | np.ndarray:
-    value = _unwrap(name, value)
+    value = unwrap(name, value)
     _checks.check_array(name, value, (jax.Array, np.ndarray), ARRAY)
     _checks.check_dtype(name, value.dtype.name)
     if value.dtype.name == "float64" and jax.dtypes.canonicalize_dtype("float64") != "float64":
@@ -180,7 +180,7 @@ def _check_array(name: str, value: Any) -> jax.Array | np.ndarray:
 
 def check_alpha(alpha: Any, batch_shape: tuple[int, ...]) -> jax.Array | np.ndarray:
     """Return alpha as an array that can weigh images of `batch_shape`, or raise."""
-    alpha = _unwrap("alpha", alpha)
+    alpha = unwrap("alpha", alpha)
     if isinstance(alpha, (jax.Array, np.ndarray, np.generic)):
         _checks.check_alpha_array(alpha.shape, alpha.dtype.name, batch_shape)
         if isinstance(alpha, jax.Array):
@@ -194,7 +194,7 @@ def check_alpha(alpha: Any, batch_shape: tuple[int, ...]) -> jax.Array | np.ndar
     return np.asarray(alpha, np.float64)
 
 
-def _unwrap(name: str, value: Any) -> Any:
+def unwrap(name: str, value: Any) -> Any:
     """Return the array that a Flax variable holds, anything else as it is, but raise for a masked array."""
     if isinstance(value, np.ma.MaskedArray):
         # JAX, and NumPy's own conversions, would now and then compute with what the mask hides.

@@ -175,7 +175,7 @@ def _specific_gradient(
     has_above, has_below = axis.index() > 0, axis.index() < axis.size - 1
 
     def total(z: jax.Array, first: jax.Array | int) -> jax.Array:
-        row = first + lax.broadcasted_iota(np.int32, z.shape, z.ndim - 2)
+        row = jnp.asarray(first, np.int32) + lax.broadcasted_iota(np.int32, z.shape, z.ndim - 2)
         counts = (row >= jnp.where(has_above, margin, 0)) & (row < jnp.where(has_below, rows - margin, rows))
         return plane_sum(jnp.where(counts, z, 0))
 

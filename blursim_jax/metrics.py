@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from blursim_jax import _checks
 from blursim_jax._checks import ChannelAxis, Normalization, SobelKernelSize, Spectrum
-from blursim_jax._loss import ARRAY, BlurSimTerms, blursim_terms
+from blursim_jax._loss import ARRAY, BlurSimTerms, blursim_terms, check_images, unwrap
 
 
 class BlurSimMetric(nnx.metrics.Metric):
@@ -63,7 +63,6 @@ class BlurSimMetric(nnx.metrics.Metric):
     ) -> None:
         """Check the options, and start with no image."""
         _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
-        _checks.check_alpha(alpha)
         self.alpha = alpha
         self.sobel_kernel_size: SobelKernelSize = sobel_kernel_size
         self.spectrum: Spectrum = spectrum
@@ -73,6 +72,12 @@ class BlurSimMetric(nnx.metrics.Metric):
         self.general_total = nnx.metrics.MetricState(jnp.zeros((), jnp.float32))
         self.specific_total = nnx.metrics.MetricState(jnp.zeros((), jnp.float32))
         self.count = nnx.metrics.MetricState(jnp.zeros((), jnp.int32))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Check alpha, which may be changed at any time."""
+        if name == "alpha":
+            _checks.check_alpha(value)
+        super().__setattr__(name, value)
 
     def update(  # type: ignore[override]
         self, predictions: ArrayLike, targets: ArrayLike, mask: jax.Array | np.ndarray | None = None, **_: Any
@@ -89,6 +94,8 @@ class BlurSimMetric(nnx.metrics.Metric):
             ValueError: As `blursim`; the mask has another shape.
             TypeError: As `blursim`; the mask is no array of bool.
         """
+        if mask is not None:
+            predictions, targets, mask = self._masked(predictions, targets, mask)
         terms = blursim_terms(
             predictions,
             targets,
@@ -99,17 +106,22 @@ class BlurSimMetric(nnx.metrics.Metric):
             channel_axis=self.channel_axis,
             reduction="none",
         )
-        if mask is None:
-            count = jnp.asarray(terms.general.size)
-        else:
-            _checks.check_array("mask", mask, (jax.Array, np.ndarray), ARRAY)
-            _checks.check_mask(mask.shape, mask.dtype.name, terms.general.shape)
-            # A choice, not a product: 0 times NaN is NaN.
-            terms = BlurSimTerms(*(jnp.where(mask, values, 0) for values in terms))
-            count = jnp.sum(mask)
+        count = jnp.asarray(terms.general.size) if mask is None else jnp.sum(mask)
         self.general_total[...] += jnp.sum(terms.general).astype(jnp.float32)
         self.specific_total[...] += jnp.sum(terms.specific).astype(jnp.float32)
         self.count[...] += count.astype(jnp.int32)
+
+    def _masked(self, predictions: ArrayLike, targets: ArrayLike, mask: Any) -> tuple[jax.Array, ...]:
+        """Both images with 0 where the mask is false, for no gradient to come from there; and the mask as an array."""
+        options = _checks.check_options(
+            self.sobel_kernel_size, self.spectrum, self.normalization, self.data_range, self.channel_axis
+        )
+        predictions, targets, batch_shape = check_images(predictions, targets, options)
+        mask = unwrap("mask", mask)
+        _checks.check_array("mask", mask, (jax.Array, np.ndarray), ARRAY)
+        _checks.check_mask(mask.shape, mask.dtype.name, batch_shape)
+        chosen = mask.reshape(mask.shape + (1,) * (predictions.ndim - mask.ndim))
+        return jnp.where(chosen, predictions, 0), jnp.where(chosen, targets, 0), mask
 
     def compute(self) -> jax.Array:
         """Return the mean of BlurSim over all images, a scalar; NaN before the first."""

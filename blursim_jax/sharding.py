@@ -44,7 +44,7 @@ def blursim_data_parallel(
         predictions: Images `(N, ..., H, W)`, or with channels where `channel_axis` says, N a multiple of the number of
             devices. Arrays that lie otherwise on these devices are moved.
         targets: Images of the same shape.
-        mesh: The devices.
+        mesh: The devices. An `AbstractMesh` only inside `jax.jit`, with arrays that lie on the devices meant.
         axis_name: The mesh axis over which N is spread. Along others, every device does the same.
         alpha: Weight of Specific, in [0, 1]: a number, or an array that broadcasts to the images' batch shape.
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
@@ -78,8 +78,8 @@ def blursim_data_parallel(
     devices = _check_mesh(mesh, axis_name)
     if not batch_shape or batch_shape[0] % devices:
         raise ValueError(
-            f"predictions: expected a number of images that the {devices} devices of mesh axis {axis_name!r} divide, "
-            f"got batch shape {batch_shape}"
+            f"predictions: expected a number of images that mesh axis {axis_name!r} of size {devices} divides, got "
+            f"batch shape {batch_shape}"
         )
     return _data_parallel(predictions, targets, alpha, options, reduction, mesh, axis_name)
 
@@ -109,7 +109,7 @@ def blursim_spatial_parallel(
             devices, with at least `4 * (sobel_kernel_size // 2)` rows for each. Arrays that lie otherwise on these
             devices are moved.
         targets: Images of the same shape.
-        mesh: The devices.
+        mesh: The devices. An `AbstractMesh` only inside `jax.jit`, with arrays that lie on the devices meant.
         axis_name: The mesh axis over which H is spread. Along others, every device does the same.
         alpha: Weight of Specific, in [0, 1]: a number, or an array that broadcasts to the images' batch shape.
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
@@ -145,9 +145,9 @@ def blursim_spatial_parallel(
     height, least = predictions.shape[_row_axis(options)], 4 * (options.sobel_kernel_size // 2)
     if devices > 1 and (height % devices or height < least * devices):
         raise ValueError(
-            f"predictions: expected a height that the {devices} devices of mesh axis {axis_name!r} divide, with at "
-            f"least {least} rows each for sobel_kernel_size={options.sobel_kernel_size}, got height {height} from "
-            f"shape {predictions.shape}"
+            f"predictions: expected a height that mesh axis {axis_name!r} of size {devices} divides, with at least "
+            f"{least} rows each for sobel_kernel_size={options.sobel_kernel_size}, got height {height} from shape "
+            f"{predictions.shape}"
         )
     return _spatial_parallel(predictions, targets, alpha, options, reduction, mesh, axis_name)
 
@@ -214,7 +214,13 @@ def _over_devices(
     specs: tuple[PartitionSpec, ...],
     out: PartitionSpec,
 ) -> jax.Array:
-    # Where axes are explicit, `shard_map` moves no array itself.
-    if AxisType.Explicit in mesh.axis_types:
-        arrays = tuple(map(lambda x, spec: jax.sharding.reshard(x, NamedSharding(mesh, spec)), arrays, specs))
+    explicit = [name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind == AxisType.Explicit]
+
+    def move(x: jax.Array, spec: PartitionSpec) -> jax.Array:
+        spec = PartitionSpec(*(name if name in explicit else None for name in spec))
+        return jax.sharding.reshard(x, NamedSharding(mesh, spec))
+
+    # Along explicit axes `shard_map` moves no array itself, and along others `reshard` does not.
+    if explicit:
+        arrays = tuple(map(move, arrays, specs))
     return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=out)(*arrays)

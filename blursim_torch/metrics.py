@@ -3,7 +3,7 @@
 Needs torchmetrics (the extra `torchmetrics`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, get_args
 
 import torch
@@ -12,7 +12,7 @@ from torchmetrics import Metric
 
 from blursim_torch import _checks
 from blursim_torch._checks import ChannelAxis, Normalization, SobelKernelSize, Spectrum
-from blursim_torch._loss import ARRAY, BlurSimTerms, blursim_terms
+from blursim_torch._loss import ARRAY, BlurSimTerms, blursim_terms, check_images
 
 SPECTRA, NORMALIZATIONS = get_args(Spectrum), get_args(Normalization)
 
@@ -76,7 +76,6 @@ class BlurSimMetric(Metric):
         """Check the options, and start with no image."""
         super().__init__(**kwargs)
         _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
-        _checks.check_alpha(alpha)
         self.alpha = alpha
         self.sobel_kernel_size: SobelKernelSize = sobel_kernel_size
         self.spectrum: Spectrum = spectrum
@@ -92,6 +91,12 @@ class BlurSimMetric(Metric):
         choices = (sobel_kernel_size, SPECTRA.index(spectrum), NORMALIZATIONS.index(normalization), channel_axis or 0)
         self.add_state("options", torch.tensor([*map(float, choices), float(data_range)]), dist_reduce_fx="max")
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Check alpha, which may be changed at any time."""
+        if name == "alpha":
+            _checks.check_alpha(value)
+        super().__setattr__(name, value)
+
     def update(self, predictions: Tensor, targets: Tensor, mask: Tensor | None = None) -> None:
         """Add images, of any size.
 
@@ -105,6 +110,8 @@ class BlurSimMetric(Metric):
             ValueError: As `blursim`; the mask has another shape.
             TypeError: As `blursim`; the mask is no tensor of bool.
         """
+        if mask is not None:
+            predictions, targets = self._masked(predictions, targets, mask)
         terms = blursim_terms(
             predictions,
             targets,
@@ -115,17 +122,21 @@ class BlurSimMetric(Metric):
             channel_axis=self.channel_axis,
             reduction="none",
         )
-        if mask is None:
-            self.count += terms.general.numel()
-        else:
-            _checks.check_array("mask", mask, (Tensor,), ARRAY)
-            _checks.check_mask(tuple(mask.shape), str(mask.dtype).removeprefix("torch."), tuple(terms.general.shape))
-            # A choice, not a product: 0 times NaN is NaN.
-            terms = BlurSimTerms(*(torch.where(mask, values, 0) for values in terms))
-            self.count += mask.sum()
+        self.count += terms.general.numel() if mask is None else mask.sum()
         # In the dtype of the states, which processes have to agree on; `set_dtype` chooses another.
         self.general_total = self.general_total + terms.general.sum().to(self.general_total.dtype)
         self.specific_total = self.specific_total + terms.specific.sum().to(self.specific_total.dtype)
+
+    def _masked(self, predictions: Tensor, targets: Tensor, mask: Any) -> tuple[Tensor, Tensor]:
+        """Both images with 0 where the mask is false, for no gradient to come from there."""
+        options = _checks.check_options(
+            self.sobel_kernel_size, self.spectrum, self.normalization, self.data_range, self.channel_axis
+        )
+        batch_shape = check_images(predictions, targets, options)
+        _checks.check_array("mask", mask, (Tensor,), ARRAY)
+        _checks.check_mask(tuple(mask.shape), str(mask.dtype).removeprefix("torch."), batch_shape)
+        chosen = mask.reshape(mask.shape + (1,) * (predictions.ndim - mask.ndim))
+        return torch.where(chosen, predictions, 0), torch.where(chosen, targets, 0)
 
     def compute(self) -> Tensor:
         """Return the mean of BlurSim over all images, a scalar; NaN before the first."""
@@ -148,6 +159,11 @@ class BlurSimMetric(Metric):
             Figure and axes.
         """
         return self._plot(val, ax)
+
+    def _apply(self, fn: Callable, exclude_state: Sequence[str] = ()) -> Any:
+        """Move all states, but give another dtype, as `set_dtype` does, to the sums alone."""
+        exact = ("count", "options") if self._dtype_convert else ()
+        return super()._apply(fn, (*exclude_state, *exact))
 
     def _terms(self) -> BlurSimTerms:
         return BlurSimTerms(self.general_total / self.count, self.specific_total / self.count)

@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from blursim_torch import _checks
+from blursim_torch._loss import ARRAY
 
 
 class _Schedule:
@@ -27,7 +28,7 @@ class _Schedule:
             raise TypeError(f"loss: expected an object with alpha, as BlurSim, got {type(loss).__qualname__}")
         self.loss = loss
         self.last_epoch = 0
-        self.loss.alpha = self.get_alpha()
+        self._become(self)
 
     def get_alpha(self) -> float | Tensor:
         """Return alpha after `last_epoch` steps."""
@@ -35,8 +36,9 @@ class _Schedule:
 
     def step(self) -> None:
         """Go on by one, a step of training or an epoch as the schedule is meant, and set `loss.alpha`."""
-        self.last_epoch += 1
-        self.loss.alpha = self.get_alpha()
+        following = copy.copy(self)
+        following.last_epoch += 1
+        self._become(following)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that `load_state_dict` needs, of plain Python types, for `torch.save`."""
@@ -64,11 +66,18 @@ class _Schedule:
         restored = copy.copy(self)
         vars(restored).update({name: value for name, value in state_dict.items() if name != "kind"})
         restored._check_state()
-        self.loss.alpha = restored.get_alpha()
-        vars(self).update(vars(restored))
+        self._become(restored)
+
+    def _become(self, other: "_Schedule") -> None:
+        """Set `loss.alpha` as `other` says, and take over its state; change nothing if its alpha is none."""
+        alpha = other.get_alpha()
+        if not isinstance(alpha, Tensor):
+            _checks.check_alpha(alpha, ARRAY)
+        self.loss.alpha = alpha
+        vars(self).update(vars(other))
 
     def _check_state(self) -> None:
-        """Raise unless the state is what it should be."""
+        """Raise unless the state is what it should be, of plain Python types."""
         _check_count("last_epoch", self.last_epoch, 0)
 
 
@@ -78,8 +87,6 @@ class _FromStartToEnd(_Schedule):
     def __init__(self, loss: Any, total_iters: int, start: float = 0.9, end: float = 0.1) -> None:
         self.last_epoch, self.total_iters, self.start, self.end = 0, total_iters, start, end
         self._check_state()
-        # NumPy's numbers are not for `torch.load`.
-        self.start, self.end = float(start), float(end)
         super().__init__(loss)
 
     def _check_state(self) -> None:
@@ -87,6 +94,8 @@ class _FromStartToEnd(_Schedule):
         _check_count("total_iters", self.total_iters, 1)
         _checks.check_alpha(self.start, name="start")
         _checks.check_alpha(self.end, name="end")
+        # NumPy's numbers are not for `torch.load`.
+        self.start, self.end = float(self.start), float(self.end)
 
     def _mix(self, share: float) -> float:
         # So written, it is exactly `start` and `end` at the ends.

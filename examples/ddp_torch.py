@@ -59,7 +59,7 @@ def train(rank: int, world: int, steps: int, batch_size: int, out: Path | None, 
         if world > 1:
             dist.all_reduce(total)
         losses.append(total.item())
-        if rank == 0 and (i + 1) % max(1, steps // 4) == 0:
+        if rank == 0 and ((i + 1) % max(1, steps // 4) == 0 or i + 1 == steps):
             if out is not None:
                 with command.replacing(out / "checkpoint.pt") as path:
                     parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
@@ -81,12 +81,15 @@ def main(
     if batch_size < world:
         raise command.Failure(f"--batch-size {batch_size} leaves some of the {world} processes without a photo")
     # In every process, and before they meet: nothing is written until all have found the folder empty.
-    command.open_run(out, False, {})
+    if out.is_dir() and any(out.iterdir()):
+        raise command.Failure(f"{out} is not empty; choose another --out")
     import reporting
     import torch.distributed as dist
 
     console = Console()
     dist.init_process_group("gloo", timeout=TIMEOUT)
+    if rank == 0:
+        command.open_run(out, False, {})
     losses = train(rank, world, steps, batch_size, out, console)
     dist.destroy_process_group()
     if rank == 0:

@@ -229,6 +229,7 @@ def test_a_process_that_dies_ends_the_others(work: Callable, killed: int, tmp_pa
         end = time.monotonic() + 120
         while not weights.exists() and time.monotonic() < end:
             time.sleep(0.1)
+        assert weights.exists()
         processes[killed].kill()
         other = processes[1 - killed]
         _, errors = other.communicate(timeout=60)

@@ -81,6 +81,50 @@ def test_a_mask_leaves_images_out_whatever_they_hold(metrics: Metrics) -> None:
     close(metric.compute(), expected)
 
 
+@pytest.mark.parametrize("options", [{}, {"normalization": "relative", "channel_axis": -3}], ids=str)
+def test_what_a_mask_leaves_out_has_no_gradient(metrics: Metrics, options: Any) -> None:
+    a, b = noise(4, 2, 9, 8)
+    a[1], mask = np.nan, np.array([True, False, True, True])
+    if options.get("channel_axis") is None:
+        mask = np.stack([mask, mask], axis=1)
+    array = metrics.framework.array
+    if metrics.framework.name == "jax":
+        import jax
+
+        def loss(a: Any) -> Any:
+            metric = metrics.make(**options)
+            metric.update(a, array(b), mask=array(mask))
+            return metric.compute()
+
+        found = np.asarray(jax.grad(loss)(array(a)))
+    else:
+        x = array(a).requires_grad_()
+        metrics.make(**options)(x, array(b), mask=array(mask)).backward()
+        found = x.grad.numpy()
+    assert not np.any(found[1])
+    keep = [0, 2, 3]
+    expected = metrics.framework.gradient(a[keep], b[keep], **options)
+    np.testing.assert_allclose(found[keep], expected, rtol=1e-5, atol=1e-9)
+
+
+def test_alpha_may_change_but_not_to_nonsense(metrics: Metrics) -> None:
+    metric = metrics.make(0.5)
+    a, b = noise(3, 9, 8)
+    metrics.update(metric, a, b)
+    metric.alpha = 0.2
+    close(metric.compute(), metrics.framework.value(a, b, alpha=0.2))
+    for alpha, error in (5, ValueError), ("low", TypeError):
+        with pytest.raises(error, match=r"^alpha: expected"):
+            metric.alpha = alpha
+    assert metric.alpha == 0.2
+
+
+def test_masked_arrays_are_no_masks(metrics: Metrics) -> None:
+    metric, (a, b) = metrics.make(), map(metrics.framework.array, noise(2, 8, 8))
+    with pytest.raises(TypeError, match=r"^mask: expected .*, got numpy.ma.*MaskedArray$"):
+        metric.update(a, b, np.ma.masked_array([True, True]))
+
+
 @pytest.mark.parametrize(
     ("mask", "error", "says"),
     [
@@ -292,6 +336,23 @@ def test_torchmetrics_copies_pickles_and_states() -> None:
     doubled.update(*(x.double() for x in tensors(3, 8, 8)))
     assert doubled.compute().dtype == torch.float64
     assert len({hash(m) for m in (metric, torch_metric(), doubled)}) == 3
+
+
+def test_torchmetrics_counts_exactly_in_any_dtype() -> None:
+    metric = torch_metric(data_range=65535.0)
+    import torch
+
+    metric.set_dtype(torch.bfloat16)
+    a, b = tensors(300, 8, 8)
+    for _ in range(2):
+        metric.update(a, b)
+    assert (metric.count.item(), metric.count.dtype) == (600, torch.int64)
+    assert metric.options[-1] == 65535
+    assert metric.general_total.dtype == torch.bfloat16
+    metric.reset()
+    assert (metric.count.dtype, metric.general_total.dtype) == (torch.int64, torch.bfloat16)
+    moved = metric.to("meta")
+    assert {state.device.type for state in moved.metric_state.values()} == {"meta"}
 
 
 def test_torchmetrics_merges_states() -> None:

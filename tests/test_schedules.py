@@ -102,6 +102,15 @@ def test_any_object_with_alpha() -> None:
     schedule = LinearAlpha(loss, 4)
     schedule.step()
     assert loss._orig_mod.alpha == schedule.loss.alpha == pytest.approx(0.7)
+    state: Any = {
+        "kind": "LinearAlpha",
+        "last_epoch": 0,
+        "total_iters": 4,
+        "start": np.float32(0.5),
+        "end": np.float64(0),
+    }
+    schedule.load_state_dict(state)
+    assert type(schedule.state_dict()["start"]) is type(schedule.loss.alpha) is float
     learned = LambdaAlpha(BlurSim(), lambda step: torch.tensor(0.5) / (1 + step))
     learned.step()
     assert learned.loss.alpha == 0.25
@@ -133,6 +142,20 @@ def test_a_state_of_another_kind_changes_nothing() -> None:
         assert (schedule.state_dict(), schedule.loss.alpha) == before
 
 
+class Weight:
+    alpha = 0.5
+
+
+@pytest.mark.parametrize("loss", [BlurSim(), Weight()], ids=["BlurSim", "another"])
+def test_a_step_to_no_alpha_changes_nothing(loss: Any) -> None:
+    schedule = LambdaAlpha(loss, lambda step: 0.5 * step)
+    sequence(schedule, 2)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"^alpha: expected a number in \[0, 1\], got 1.5$"):
+            schedule.step()
+        assert (schedule.last_epoch, loss.alpha) == (2, 1.0)
+
+
 def test_wrong_arguments() -> None:
     loss = BlurSim()
     wrong: list[tuple[Any, type[Exception], str]] = [
@@ -143,6 +166,7 @@ def test_wrong_arguments() -> None:
         (lambda: CosineAlpha(loss, 5, end=-0.1), ValueError, r"end: expected a number in \[0, 1\], got -0.1"),
         (lambda: LinearAlpha(loss, 5, start="high"), TypeError, "start: expected a real number, got str"),  # type: ignore[arg-type]
         (lambda: LambdaAlpha(loss, 0.5), TypeError, "alpha_lambda: expected a function, got float"),  # type: ignore[arg-type]
+        (lambda: LambdaAlpha(Weight(), lambda step: "1"), TypeError, "alpha: expected a real number or .*, got str"),  # type: ignore[arg-type]
         (lambda: LambdaAlpha(loss, lambda step: 2), ValueError, r"alpha: expected a number in \[0, 1\], got 2"),
     ]  # fmt: skip
     for call, error, says in wrong:

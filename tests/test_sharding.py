@@ -144,9 +144,18 @@ def test_no_change_of_alpha_compiles_anew(function: Callable) -> None:
 
 
 @parallel
-@pytest.mark.parametrize("kind", [pytest.param(AxisType.Auto, marks=pytest.mark.slow), AxisType.Explicit], ids=str)
-def test_arrays_that_lie_otherwise_are_moved(function: Callable, kind: AxisType) -> None:
-    mesh = jax.make_mesh((2, 2), ("others", "devices"), axis_types=(kind, kind))
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        pytest.param((AxisType.Auto, AxisType.Auto), marks=pytest.mark.slow),
+        (AxisType.Explicit, AxisType.Explicit),
+        (AxisType.Explicit, AxisType.Auto),
+        pytest.param((AxisType.Auto, AxisType.Explicit), marks=pytest.mark.slow),
+    ],
+    ids=str,
+)
+def test_arrays_that_lie_otherwise_are_moved(function: Callable, kinds: tuple[AxisType, ...]) -> None:
+    mesh = jax.make_mesh((2, 2), ("others", "devices"), axis_types=kinds)
     a, b = noise(4, 32, 12)
     expected = jax.value_and_grad(blursim)(a, b)
     step = jax.jit(jax.value_and_grad(over(function, mesh)))
@@ -206,6 +215,18 @@ def test_large_images(side: int) -> None:
     close(found, jax.value_and_grad(blursim)(a, b), 2e-6)
 
 
+def test_strips_of_a_device(monkeypatch: pytest.MonkeyPatch, x64: None) -> None:
+    a, b = noise(4 * 64, 24, dtype="float64")
+    wanted = jax.value_and_grad(blursim)(a, b)
+    monkeypatch.setattr("blursim_jax._edges.STRIP_PIXELS", 8)
+    # Not the program that another test compiled for this shape.
+    jax.clear_caches()
+    count = len(re.findall("dynamic_slice", str(jax.make_jaxpr(over(blursim_spatial_parallel))(a, b))))
+    close(jax.value_and_grad(over(blursim_spatial_parallel))(a, b), wanted, 1e-11)
+    assert count > 4
+    jax.clear_caches()
+
+
 def test_training_over_devices() -> None:
     """As on one device, step by step."""
     image, target = noise(8, 16, 16)
@@ -230,8 +251,8 @@ def test_training_over_devices() -> None:
         close(train(over(blursim_data_parallel), place), train(blursim, jnp.asarray), 1e-5)
 
 
-IMAGES = "predictions: expected a number of images that the 4 devices of mesh axis 'devices' divide, got batch shape "
-ROWS = "predictions: expected a height that the 4 devices of mesh axis 'devices' divide, with at least "
+IMAGES = "predictions: expected a number of images that mesh axis 'devices' of size 4 divides, got batch shape "
+ROWS = "predictions: expected a height that mesh axis 'devices' of size 4 divides, with at least "
 WRONG = [
     (blursim_data_parallel, (6, 8, 8), {}, IMAGES + "(6,)"),
     (blursim_data_parallel, (8, 8), {}, IMAGES + "()"),
