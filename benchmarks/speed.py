@@ -154,7 +154,8 @@ def cost() -> list[Figure]:
     for name, package, framework in (("JAX", "blursim_jax", "jax"), ("PyTorch", "blursim_torch", "torch")):
         found = Engine(name).ask("memory", 4096)
         found["first call at 256x256, s"] = Engine(name).ask("first_call", 256)
-        code = f"import time, {framework}; t = time.perf_counter(); import {package}; print(time.perf_counter() - t)"
+        timed = f"t = time.perf_counter(); from {package} import *; print(time.perf_counter() - t)"
+        code = f"import time, {framework}; {timed}"
         imports = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(9)]
         found[f"import beyond that of {framework}, ms"] = 1000 * statistics.median(imports)
         figures += [{"engine": name, "row": row, "figure": figure} for row, figure in found.items()]

@@ -1,7 +1,24 @@
 """BlurSim for JAX: a differentiable loss and metric for blurred images, from DFT spectra and Sobel edges."""
 
-from blursim_jax._loss import BlurSimTerms, blursim, blursim_terms
-from blursim_jax._maps import BlurSimMaps, blursim_maps
-from blursim_jax._module import BlurSim
+from typing import TYPE_CHECKING
 
 __all__ = ["BlurSim", "BlurSimMaps", "BlurSimTerms", "blursim", "blursim_maps", "blursim_terms"]
+
+if TYPE_CHECKING:
+    from blursim_jax._loss import BlurSimTerms, blursim, blursim_terms
+    from blursim_jax._maps import BlurSimMaps, blursim_maps
+    from blursim_jax._module import BlurSim
+else:
+    # Each imported when it is first asked for: JAX takes several times as long as the help of the command.
+    _FILES = {"BlurSim": "_module", "BlurSimMaps": "_maps", "blursim_maps": "_maps"}
+
+    def __getattr__(name: str) -> object:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        globals()[name] = value = getattr(import_module(f"{__name__}.{_FILES.get(name, '_loss')}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return __all__

@@ -60,7 +60,7 @@ def touched_by(name: str, code: str) -> list[str]:
 @pytest.mark.parametrize("name", ["jax", "torch"])
 def test_a_package_loads_nothing_foreign(name: str) -> None:
     require(name)
-    assert not loaded_by(f"import blursim_{name}", FOREIGN[name])
+    assert not loaded_by(f"from blursim_{name} import *", FOREIGN[name])
     assert not loaded_by(f"import blursim_{name}; {USE[name]}", FOREIGN[name])
 
 
@@ -90,7 +90,7 @@ def state():
         [signal.getsignal(number) for number in signal.valid_signals()],
     )
 before = state()
-import blursim_{name}
+from blursim_{name} import *
 assert state() == before
 """)
     assert result.returncode == 0, result.stderr
@@ -107,7 +107,7 @@ def test_these_tests_can_fail(name: str) -> None:
     # A module of the other's name stands for one that is not installed.
     fake = f"import sys, types; sys.modules[{other!r}] = types.ModuleType({other!r})"
     assert loaded_by(f"{fake}; import blursim_{name}", FOREIGN[name]) == {other}
-    result = run(f"hidden = {{{name!r}}}{HIDE}\nimport blursim_{name}")
+    result = run(f"hidden = {{{name!r}}}{HIDE}\nfrom blursim_{name} import blursim")
     assert result.returncode == 1
     assert f"No module named '{name}" in result.stderr
 
@@ -116,7 +116,7 @@ def test_importing_jax_starts_nothing() -> None:
     """No setting changed, no computation: not even the backend is started."""
     require("jax")
     code = (
-        "import sys, jax; before = dict(jax.config.values); import blursim_jax; "
+        "import sys, jax; before = dict(jax.config.values); from blursim_jax import *; "
         "assert dict(jax.config.values) == before; assert not jax._src.xla_bridge.backends_are_initialized()"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=ROOT)

@@ -1,0 +1,295 @@
+"""The commands: what they take and print. What they do stands in the files that they import."""
+
+import json as json_module
+import math
+import os
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+from typer.exceptions import TyperException
+
+from blursim_jax.cli import options
+from blursim_jax.cli.files import Failure, check_outputs, printable
+from blursim_jax.cli.options import MAX_PIXELS, OUTPUT
+
+app = typer.Typer(
+    name="blursim",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def run() -> NoReturn:
+    """Run the command line: bad input is one line on stderr and exit status 2."""
+    # What decoders have to say beside their errors: in Python, and in C, which goes past `sys.stderr`.
+    warnings.filterwarnings("ignore")
+    sys.stderr = open(os.dup(2), "w", buffering=1, errors="backslashreplace")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    try:
+        status = app(prog_name="blursim", standalone_mode=False)
+        sys.stdout.flush()
+        sys.exit(status)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read the output has gone. Nothing more is written to it, when Python ends either.
+        sys.stdout = None
+        sys.exit(0)
+    except TyperException as error:
+        message = error.format_message()
+    except (Failure, OSError, ValueError, TypeError) as error:
+        message = str(error)
+    except MemoryError:
+        message = "not enough memory for images of this size"
+    print("Error:", printable(" ".join(message.split())), file=sys.stderr)
+    sys.exit(2)
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version, and exit."""
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("blursim"))
+        raise typer.Exit
+
+
+@app.callback()
+def blursim(
+    version: Annotated[
+        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """How alike blurred images are: in the frequency domain (General) and along their edges (Specific).
+
+    BlurSim = (1 - alpha) * General + alpha * Specific: 0 for the same image, the larger the less alike.
+
+    Each command's --help has its options and examples. PNG, JPEG, TIFF, WebP and BMP are read, as luma or by --color.
+
+    [bold]Exit status[/bold]: 0 done; 1 above --fail-above; 2 bad input; 130 interrupted.
+    """
+
+
+@app.command()
+def compare(
+    prediction: Annotated[Path, typer.Argument(help="The image to judge.", show_default=False)],
+    target: Annotated[Path, typer.Argument(help="The image that it should be.", show_default=False)],
+    alpha: options.Alpha = 0.9,
+    sobel_kernel_size: options.KernelSize = 5,
+    spectrum: options.Spectrum = "magnitude",
+    normalization: options.Normalization = "area",
+    color: options.Color = False,
+    data_range: options.DataRange = None,
+    resize: options.Resize = False,
+    crop: options.Crop = False,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
+    figure: options.Figure = None,
+    json: options.Json = False,
+    force: options.Force = False,
+    fail_above: options.FailAbove = None,
+) -> int:
+    """Compare two images: BlurSim and its terms, with MSE, PSNR and SSIM beside them.
+
+    [bold]Examples[/bold]
+
+    blursim compare restored.png sharp.png
+
+    blursim compare restored.png sharp.png --spectrum log --normalization relative --alpha 0.8 --figure where.png
+
+    blursim compare restored.png sharp.png --json --fail-above 0.05
+    """
+    from blursim_jax.cli import pairs, texts
+
+    settings = pairs.Settings(
+        alpha, sobel_kernel_size, spectrum, normalization, color, data_range, resize, crop, max_pixels
+    )
+    settings.check()
+    check_outputs(figure, force=force)
+    pair = pairs.read_pair(prediction, target, settings)
+    texts.print_notes(pair.notes)
+    scores = pairs.score(pair, settings)
+    if figure is not None:
+        from blursim_jax.cli import figures
+
+        figures.save(figures.draw_comparison(pair, settings, scores, (prediction.name, target.name)), figure)
+    if json:
+        print_json({"prediction": str(prediction), "target": str(target), **scores._asdict()})
+    else:
+        texts.print_scores(scores)
+    return int(fail_above is not None and scores.value > fail_above)
+
+
+@app.command()
+def matrix(
+    images: Annotated[list[Path], typer.Argument(help="Two images or more.", show_default=False)],
+    alpha: options.Alpha = 0.9,
+    sobel_kernel_size: options.KernelSize = 5,
+    spectrum: options.Spectrum = "magnitude",
+    normalization: options.Normalization = "area",
+    color: options.Color = False,
+    data_range: options.DataRange = None,
+    resize: options.Resize = False,
+    crop: options.Crop = False,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
+    format: Annotated[
+        Literal["text", "csv", "json"], typer.Option(help="What to print.", rich_help_panel=OUTPUT)
+    ] = "text",
+    figure: Annotated[Path | None, options.picture("Write a heat map with thumbnails: a PNG.")] = None,
+    force: options.Force = False,
+) -> None:
+    """Compare each of some images with each: a row a prediction, a column a target.
+
+    [bold]Examples[/bold]
+
+    blursim matrix sharp.png slight.png strong.png
+
+    blursim matrix sharp.png slight.png strong.png --format csv > table.csv
+
+    blursim matrix sharp.png slight.png strong.png --figure table.png
+    """
+    from blursim_jax.cli import matrices, pairs, texts
+
+    settings = pairs.Settings(
+        alpha, sobel_kernel_size, spectrum, normalization, color, data_range, resize, crop, max_pixels
+    )
+    settings.check()
+    if len(images) < 2:
+        raise Failure("IMAGES: expected two images or more, got one")
+    check_outputs(figure, force=force)
+    arrays, white, notes = pairs.read_all(images, settings)
+    texts.print_notes(notes)
+    values = matrices.compare_all(arrays, white, settings)
+    names = matrices.names_of(images)
+    if figure is not None:
+        from blursim_jax.cli import figures
+
+        figures.save(figures.draw_matrix(values, arrays, white, names), figure)
+    if format == "json":
+        print_json({"images": [str(image) for image in images], "values": values.tolist()})
+    else:
+        texts.print_matrix(values, names, csv=format == "csv")
+
+
+@app.command()
+def evaluate(
+    predictions: Annotated[Path, typer.Argument(help="The folder of results.", show_default=False)],
+    targets: Annotated[Path, typer.Argument(help="The folder of what they should be.", show_default=False)],
+    alpha: options.Alpha = 0.9,
+    sobel_kernel_size: options.KernelSize = 5,
+    spectrum: options.Spectrum = "magnitude",
+    normalization: options.Normalization = "area",
+    color: options.Color = False,
+    data_range: options.DataRange = None,
+    resize: options.Resize = False,
+    crop: options.Crop = False,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
+    out: Annotated[
+        Path, typer.Option(help="The table to write: a CSV.", dir_okay=False, rich_help_panel=OUTPUT)
+    ] = Path("blursim.csv"),
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write a report with the worst pairs: one HTML file.", dir_okay=False, rich_help_panel=OUTPUT
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was interrupted.", rich_help_panel=OUTPUT)
+    ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many images to decode at a time.", show_default="the number of cores"),
+    ] = None,
+    json: options.Json = False,
+    force: options.Force = False,
+    fail_above: options.FailAbove = None,
+) -> int:
+    """Score a folder of results against a folder of targets, matched by path without suffix.
+
+    A row a pair goes to the CSV, in the order of names; a pair that cannot be compared has its error there, and the
+    exit status is 2 at the end. Folders inside are gone through too, links to folders are not.
+
+    [bold]Examples[/bold]
+
+    blursim evaluate results/ sharp/ --out scores.csv
+
+    blursim evaluate results/ sharp/ --out scores.csv --report scores.html --color
+
+    blursim evaluate results/ sharp/ --out scores.csv --resume
+    """
+    from blursim_jax.cli import folders, pairs, reports, texts
+
+    settings = pairs.Settings(
+        alpha, sobel_kernel_size, spectrum, normalization, color, data_range, resize, crop, max_pixels
+    )
+    settings.check()
+    run = folders.Run(predictions, targets, out, settings)
+    rows = run.score(report, resume=resume, force=force, threads=threads)
+    summary = reports.summarize(rows)
+    if report is not None:
+        reports.write(report, run, rows, summary)
+    run.finish(rows)
+    if json:
+        print_json(summary._asdict())
+    else:
+        texts.print_summary(summary, [path for path in (out, report) if path is not None])
+    if summary.failed:
+        return 2
+    return int(fail_above is not None and summary.mean is not None and summary.mean > fail_above)
+
+
+@app.command()
+def sweep(
+    image: Annotated[Path, typer.Argument(help="A sharp image of the kind you compare.", show_default=False)],
+    alpha: options.Alpha = 0.9,
+    sobel_kernel_size: options.KernelSize = 5,
+    normalization: options.Normalization = "area",
+    color: options.Color = False,
+    data_range: options.DataRange = None,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
+    out: Annotated[Path, options.picture("The curves to write: a PNG.")] = Path("sweep.png"),
+    csv: Annotated[Path | None, options.picture("The numbers to write: a CSV.")] = None,
+    force: options.Force = False,
+) -> None:
+    """See what blur, noise, shift and brightness do to BlurSim and its terms, for every choice of --spectrum.
+
+    A loss suits a task if it grows with what the task should remove, and stays low for what does not matter.
+
+    [bold]Examples[/bold]
+
+    blursim sweep sharp.png
+
+    blursim sweep sharp.png --normalization relative --out curves.png --csv curves.csv
+    """
+    from blursim_jax.cli import figures, pairs, sweeps, texts
+    from blursim_jax.cli.images import read
+
+    settings = pairs.Settings(
+        alpha, sobel_kernel_size, "magnitude", normalization, color, data_range, False, False, max_pixels
+    )
+    settings.check()
+    check_outputs(out, csv, force=force)
+    picture = read(image, color=color, max_pixels=max_pixels)
+    texts.print_notes([f"{image}: {', '.join(picture.notes)}"] if picture.notes else [])
+    rows = sweeps.sweep(picture, settings)
+    figures.save(figures.draw_sweep(rows, settings, image.name), out)
+    if csv is not None:
+        sweeps.write(rows, csv)
+    print(f"Wrote {' and '.join(printable(path) for path in (out, csv) if path is not None)}.")
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Print JSON, which has no NaN and no infinity: null stands for them."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        if isinstance(value, dict):
+            return {key: plain(x) for key, x in value.items()}
+        return [plain(x) for x in value] if isinstance(value, (list, tuple)) else value
+
+    print(json_module.dumps(plain(content), indent=2))

@@ -1,0 +1,178 @@
+"""The pictures: where two images differ, the pairwise table, the curves of a sweep.
+
+Colour maps are cividis and grey, lines are Okabe and Ito's colours with a style each: told apart by any eye.
+"""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.figure import Figure
+
+from blursim_jax import blursim_maps
+from blursim_jax.cli.files import printable, replacing
+from blursim_jax.cli.pairs import Pair, Scores, Settings
+from blursim_jax.cli.sweeps import DISTORTIONS, SPECTRA, Level
+
+# Frequencies in cycles a pixel, the lowest in the middle; rows go down, as the image's.
+FREQUENCIES = (-0.5, 0.5, 0.5, -0.5)
+# Below this share of the largest magnitude a spectrum is drawn as if it were it.
+FLOOR = 1e-6
+# More pixels to a side than a panel has on paper would only be averaged by Matplotlib, at some cost.
+SIDE = 1024
+LINES = {
+    "value": ("#000000", "-"),
+    "general": ("#0072b2", "--"),
+    "specific": ("#d55e00", ":"),
+}
+
+
+def draw_comparison(pair: Pair, settings: Settings, scores: Scores, names: Sequence[str]) -> Figure:
+    """Both images above each other, their edges and spectra beside them, and the maps of the differences."""
+    options = settings.options(pair.data_range)
+    difference = blursim_maps(pair.prediction, pair.target, **options)
+    # What differs from black is all of the image, in magnitude.
+    options |= {"spectrum": "magnitude", "normalization": "area"}
+    of_each = [blursim_maps(x, np.zeros_like(x), **options) for x in (pair.prediction, pair.target)]
+    height, width = pair.target.shape[:2]
+    panel = 3.1 * min(max(height / width, 0.5), 1.6)
+    figure = Figure(figsize=(15.5, 2 * panel + 1.2), layout="constrained")
+    grid = figure.subplots(2, 4)
+    edges = [np.asarray(maps.edges) for maps in of_each]
+    spectra = [_decades(maps.spectrum) for maps in of_each]
+    roles = "prediction", "target"
+    for row, role, name, image in zip(grid, roles, names, pair[:2], strict=True):
+        _show(row[0], np.clip(image / pair.data_range, 0, 1), f"{role}: {_short(name)}", cmap="gray", vmin=0, vmax=1)
+    # Of prediction and target on one scale. Edges are faint beside a few: by their square root they are seen.
+    for column, panels, title in ((1, edges, "edges"), (2, spectra, "spectrum, log10")):
+        least, most = min(map(np.min, panels)), max(map(np.max, panels))
+        norm = PowerNorm(0.5, 0, most) if column == 1 else Normalize(least, most)
+        for axes, values, role in zip(grid[:, column], panels, roles, strict=True):
+            drawn = _show(axes, values, f"{role}: {title}", frequencies=column == 2, cmap="cividis", norm=norm)
+            figure.colorbar(drawn, ax=axes, shrink=0.85)
+    where, at_which = grid[:, 3]
+    drawn = _show(where, np.asarray(difference.edges), "difference of edges", cmap="cividis", norm=PowerNorm(0.5, 0))
+    figure.colorbar(drawn, ax=where, shrink=0.85)
+    logarithmic = settings.spectrum == "log"
+    values = np.asarray(difference.spectrum) if logarithmic else _decades(difference.spectrum)
+    title = f"difference of spectra ({settings.spectrum}){'' if logarithmic else ', log10'}"
+    figure.colorbar(_show(at_which, values, title, frequencies=True, cmap="cividis"), ax=at_which, shrink=0.85)
+    figure.suptitle(
+        f"BlurSim {scores.value:.5g} = {1 - settings.alpha:.3g} * General {scores.general:.5g} + "
+        f"{settings.alpha:.3g} * Specific {scores.specific:.5g}     "
+        f"PSNR {scores.psnr:.2f} dB" + ("" if np.isnan(scores.ssim) else f"     SSIM {scores.ssim:.4f}")
+    )
+    return figure
+
+
+def draw_matrix(values: np.ndarray, images: Sequence[np.ndarray], white: float, names: Sequence[str]) -> Figure:
+    """The pairwise table as a heat map, a thumbnail at each row and column."""
+    count = len(names)
+    side = max(1.1, min(1.6, 14 / count))
+    figure = Figure(figsize=(side * (count + 1) + 2.2, side * (count + 1) + 0.8), layout="constrained")
+    grid = figure.subplots(count + 1, count + 1, squeeze=False)
+    largest = max(float(values.max()), 1e-30)
+    drawn = None
+    for i in range(count + 1):
+        for j in range(count + 1):
+            axes: Axes = grid[i, j]
+            axes.set(xticks=[], yticks=[])
+            if i and j:
+                value = values[i - 1, j - 1]
+                drawn = axes.imshow([[value]], cmap="cividis", vmin=0, vmax=largest, aspect="auto")
+                color = "white" if value < 0.55 * largest else "black"
+                axes.text(0, 0, f"{value:.3g}", ha="center", va="center", color=color, fontsize=11)
+            elif i or j:
+                image = _thinned(np.clip(images[max(i, j) - 1] / white, 0, 1))
+                axes.imshow(image, cmap="gray", vmin=0, vmax=1)
+                name = _short(names[max(i, j) - 1], 16)
+                if j:
+                    axes.set_title(name, fontsize=9)
+                else:
+                    axes.set_ylabel(name, fontsize=9)
+            else:
+                axes.set_axis_off()
+                axes.text(0.5, 0.5, "row: prediction\ncolumn: target", ha="center", va="center", fontsize=9)
+    if drawn is not None:
+        figure.colorbar(drawn, ax=grid[:, -1].tolist(), label="BlurSim", aspect=40)
+    return figure
+
+
+def draw_sweep(rows: Sequence[Level], settings: Settings, name: str) -> Figure:
+    """A row a spectrum, a column a distortion: value and both terms against the strength."""
+    figure = Figure(figsize=(15, 9), layout="constrained")
+    grid = figure.subplots(len(SPECTRA), len(DISTORTIONS), sharex="col", sharey="row")
+    for line, spectrum in zip(grid, SPECTRA, strict=True):
+        for axes, distortion in zip(line, DISTORTIONS, strict=True):
+            points = [row for row in rows if (row.distortion, row.spectrum) == (distortion, spectrum)]
+            for term, (color, style) in LINES.items():
+                levels, values = [p.level for p in points], [getattr(p, term) for p in points]
+                axes.plot(levels, values, style, color=color, marker=".", label=term)
+            axes.grid(alpha=0.3)
+            if spectrum == SPECTRA[-1]:
+                axes.set_xlabel(distortion)
+        line[0].set_ylabel(f"--spectrum {spectrum}")
+    handles, _ = grid[0, 0].get_legend_handles_labels()
+    labels = f"BlurSim, alpha {settings.alpha:.3g}", "General", "Specific"
+    figure.legend(handles, labels, loc="outside upper right", ncols=3)
+    figure.suptitle(
+        f"{_short(name)} against itself, distorted (--normalization {settings.normalization}, "
+        f"--sobel-kernel-size {settings.sobel_kernel_size})",
+        x=0.01,
+        ha="left",
+    )
+    return figure
+
+
+def to_png(figure: Figure) -> bytes:
+    """The picture as the bytes of a PNG."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=100)
+    return content.getvalue()
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a PNG in full or not at all."""
+    content = to_png(figure)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _show(axes: Axes, values: np.ndarray, title: str, *, frequencies: bool = False, **style: Any) -> Any:
+    axes.set_title(title, fontsize=10)
+    if frequencies:
+        axes.set(xticks=[-0.5, 0, 0.5], yticks=[-0.5, 0, 0.5])
+        axes.tick_params(labelsize=8)
+        axes.set_xlabel("cycles a pixel", fontsize=8)
+        height, width = values.shape
+        return axes.imshow(_thinned(values, peaks=True), extent=FREQUENCIES, aspect=height / width, **style)
+    axes.set(xticks=[], yticks=[])
+    return axes.imshow(_thinned(values, peaks=values.ndim == 2 and style.get("cmap") != "gray"), **style)
+
+
+def _decades(magnitudes: Any) -> np.ndarray:
+    magnitudes = np.asarray(magnitudes)
+    largest = magnitudes.max()
+    return np.log10(np.maximum(magnitudes, largest * FLOOR)) if largest > 0 else np.zeros_like(magnitudes)
+
+
+def _thinned(values: np.ndarray, *, peaks: bool = False) -> np.ndarray:
+    """At most `SIDE` or so to a side: the mean of a square of pixels, or its peak, which a mean would hide."""
+    step = -(-max(values.shape[:2]) // SIDE)
+    if step == 1:
+        return values
+    height, width = (n // step * step for n in values.shape[:2])
+    if not height or not width:
+        return values
+    squares = values[:height, :width].reshape(height // step, step, width // step, step, *values.shape[2:])
+    return squares.max(axis=(1, 3)) if peaks else squares.mean(axis=(1, 3))
+
+
+def _short(name: str, length: int = 40) -> str:
+    """A file's name as a caption: no formula, no line break, the middle left out where it is long."""
+    name = printable(name).replace("$", r"\$")
+    return name if len(name) <= length else f"{name[: length // 2]}…{name[-(length // 2) + 1 :]}"

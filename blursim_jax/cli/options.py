@@ -1,0 +1,66 @@
+"""What the commands take: each option once, with its help."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+LOSS = "Options of the loss"
+IMAGES = "Images"
+OUTPUT = "Output"
+
+Alpha = Annotated[
+    float, typer.Option(min=0, max=1, help="Weight of Specific, the edges, against General.", rich_help_panel=LOSS)
+]
+KernelSize = Annotated[int, typer.Option(help="Side of the Sobel kernel: 3, 5 or 7.", rich_help_panel=LOSS)]
+Spectrum = Annotated[
+    Literal["magnitude", "complex", "log"], typer.Option(help="What General compares.", rich_help_panel=LOSS)
+]
+Normalization = Annotated[
+    Literal["area", "relative"],
+    typer.Option(
+        help="The original's, or relative to the target's contrast and edges: the same at any size of image.",
+        rich_help_panel=LOSS,
+    ),
+]
+Color = Annotated[
+    bool, typer.Option("--color", help="Compare red, green and blue; else luma alone.", rich_help_panel=IMAGES)
+]
+DataRange = Annotated[
+    float | None,
+    typer.Option(
+        help="What pixel value is white.",
+        show_default="255, 65535 or 1, by the file's depth",
+        rich_help_panel=IMAGES,
+    ),
+]
+Resize = Annotated[
+    bool,
+    typer.Option(
+        "--resize",
+        help="Where sizes differ, resize: the prediction to its target, of several all to the first.",
+        rich_help_panel=IMAGES,
+    ),
+]
+Crop = Annotated[
+    bool,
+    typer.Option("--crop", help="Where sizes differ, take the middle that all have.", rich_help_panel=IMAGES),
+]
+MaxPixels = Annotated[
+    int, typer.Option(min=1, help="Refuse, before decoding, images of more pixels.", rich_help_panel=IMAGES)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=OUTPUT)]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.", rich_help_panel=OUTPUT)]
+FailAbove = Annotated[
+    float | None,
+    typer.Option(min=0, help="Exit with 1 if BlurSim (of folders: the mean) is above this.", rich_help_panel=OUTPUT),
+]
+
+
+def picture(help: str) -> typer.models.OptionInfo:
+    """An option that names a PNG to write."""
+    return typer.Option(help=help, dir_okay=False, rich_help_panel=OUTPUT)
+
+
+Figure = Annotated[Path | None, picture("Write a picture of where, and at which frequencies, they differ: a PNG.")]
+MAX_PIXELS = 2**25

@@ -1,0 +1,137 @@
+"""Two pictures made comparable, and all that is said of them."""
+
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from blursim_jax import _checks
+from blursim_jax.cli.files import Failure, printable
+from blursim_jax.cli.images import read
+
+
+class Settings(NamedTuple):
+    """The options of the loss, and how images are read; None as data range is that of the files."""
+
+    alpha: float
+    sobel_kernel_size: Any
+    spectrum: Any
+    normalization: Any
+    color: bool
+    data_range: float | None
+    resize: bool
+    crop: bool
+    max_pixels: int
+
+    def check(self) -> None:
+        """Raise `ValueError` for an option that the library would not take, before anything is read."""
+        data_range = 1.0 if self.data_range is None else self.data_range
+        _checks.check_options(self.sobel_kernel_size, self.spectrum, self.normalization, data_range, None)
+        _checks.check_alpha(self.alpha)
+        if self.resize and self.crop:
+            raise Failure("--resize and --crop exclude each other")
+
+    def options(self, data_range: float) -> dict[str, Any]:
+        """What `blursim_terms` and `blursim_maps` are called with."""
+        return {
+            "sobel_kernel_size": self.sobel_kernel_size,
+            "spectrum": self.spectrum,
+            "normalization": self.normalization,
+            "data_range": data_range,
+            "channel_axis": -1 if self.color else None,
+        }
+
+    def mix(self, general: Any, specific: Any) -> Any:
+        """BlurSim from its terms."""
+        return (1 - self.alpha) * general + self.alpha * specific
+
+
+class Pair(NamedTuple):
+    """Two arrays of one shape and dtype, what value is white in both, and notes."""
+
+    prediction: np.ndarray
+    target: np.ndarray
+    data_range: float
+    notes: tuple[str, ...]
+
+
+class Scores(NamedTuple):
+    """BlurSim and its terms, the mean squared error for white 1, PSNR in dB, and SSIM, NaN for images under 7x7."""
+
+    value: float
+    general: float
+    specific: float
+    mse: float
+    psnr: float
+    ssim: float
+
+
+def read_pair(prediction: Path, target: Path, settings: Settings) -> Pair:
+    """Read two images, and fit them to each other as the settings allow."""
+    arrays, data_range, notes = read_all([prediction, target], settings)
+    return Pair(arrays[0], arrays[1], data_range, notes)
+
+
+def read_all(paths: list[Path], settings: Settings) -> tuple[list[np.ndarray], float, tuple[str, ...]]:
+    """Read images to arrays of one shape and dtype, and say what value is white in them."""
+    pictures = [read(path, color=settings.color, max_pixels=settings.max_pixels) for path in paths]
+    notes = [f"{printable(path)}: {', '.join(p.notes)}" for path, p in zip(paths, pictures, strict=True) if p.notes]
+    arrays = [picture.pixels for picture in pictures]
+    whites = {picture.white for picture in pictures}
+    if settings.data_range is not None:
+        white = settings.data_range
+    elif len(whites) == 1:
+        (white,) = whites
+    else:
+        white, arrays = 1.0, [p.pixels / np.float32(p.white) for p in pictures]
+        notes.append("the files differ in depth: each was divided by its own white")
+    if len({array.shape for array in arrays}) > 1:
+        arrays = _fitted(arrays, paths, settings, notes)
+    if len({array.dtype for array in arrays}) > 1:
+        arrays = [array.astype(np.float32) for array in arrays]
+    return arrays, white, tuple(notes)
+
+
+def _fitted(arrays: list[np.ndarray], paths: list[Path], settings: Settings, notes: list[str]) -> list[np.ndarray]:
+    if settings.crop:
+        height, width = (min(array.shape[i] for array in arrays) for i in (0, 1))
+        notes.append(f"cropped to the middle {width}x{height}")
+        starts = [((array.shape[0] - height) // 2, (array.shape[1] - width) // 2) for array in arrays]
+        return [x[i : i + height, j : j + width] for x, (i, j) in zip(arrays, starts, strict=True)]
+    # Of two, the prediction is fitted to the target; of more, all are to the first.
+    model = arrays[-1] if len(arrays) == 2 else arrays[0]
+    size = model.shape[1], model.shape[0]
+    if settings.resize:
+        notes.append(f"resized to {size[0]}x{size[1]} (Lanczos)")
+        return [array if array.shape == model.shape else _resized(array, size) for array in arrays]
+    sizes = (f"{printable(path)} is {x.shape[1]}x{x.shape[0]}" for path, x in zip(paths, arrays, strict=True))
+    raise Failure(f"sizes differ: {', '.join(sizes)}; --resize or --crop fits them")
+
+
+def _resized(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """In floating point, channel by channel, so that nothing is rounded."""
+    planes = np.moveaxis(np.atleast_3d(array), -1, 0).astype(np.float32)
+    planes = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.LANCZOS)) for plane in planes]
+    return np.stack(planes, axis=-1) if array.ndim == 3 else planes[0]
+
+
+def score(pair: Pair, settings: Settings) -> Scores:
+    """Compare a pair."""
+    from skimage.metrics import structural_similarity
+
+    from blursim_jax import blursim_terms
+
+    general, specific = map(float, blursim_terms(pair.prediction, pair.target, **settings.options(pair.data_range)))
+    a, b = (x.astype(np.float64) / pair.data_range for x in pair[:2])
+    mse = float(np.mean((a - b) ** 2))
+    ssim = math.nan
+    if min(a.shape[:2]) >= 7:
+        ssim = structural_similarity(a, b, data_range=1.0, channel_axis=-1 if settings.color else None)
+    return Scores(settings.mix(general, specific), general, specific, mse, psnr_of(mse), float(np.asarray(ssim)))
+
+
+def psnr_of(mse: float) -> float:
+    """The peak signal to noise ratio in dB, infinite for identical images."""
+    return -10 * math.log10(mse) if mse > 0 else math.inf

@@ -1,0 +1,135 @@
+"""What a run over folders comes to: the summary, and the report as one HTML file that needs nothing else."""
+
+import base64
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from blursim_jax.cli.files import Failure, replacing
+
+if TYPE_CHECKING:
+    from blursim_jax.cli.folders import Row, Run
+
+WORST, ERRORS = 10, 20
+
+
+class Summary(NamedTuple):
+    """Counts, and of BlurSim the mean, the median, the nine deciles and the worst pairs; the first of the errors."""
+
+    scored: int
+    failed: int
+    mean: float | None
+    median: float | None
+    deciles: list[float]
+    worst: list[tuple[str, float]]
+    errors: list[tuple[str, str]]
+
+
+def summarize(rows: "list[Row]") -> Summary:
+    """Sum up the rows of a run."""
+    values = {row.name: float(row.value) for row in rows if not row.error}
+    errors = [(row.name, row.error) for row in rows if row.error]
+    found = np.array(list(values.values()))
+    return Summary(
+        scored=len(found),
+        failed=len(errors),
+        mean=float(found.mean()) if found.size else None,
+        median=float(np.median(found)) if found.size else None,
+        deciles=np.quantile(found, np.arange(1, 10) / 10).tolist() if found.size else [],
+        worst=sorted(values.items(), key=lambda item: -item[1])[:WORST],
+        errors=errors[:ERRORS],
+    )
+
+
+# Nothing is loaded, from anywhere: also what a file's name might smuggle in.
+HEAD = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<title>BlurSim report</title>
+<style>
+:root { color-scheme: light dark; --text: #1a1a1a; --ground: #fff; --line: #c8c8c8; --soft: #5a5a5a; }
+@media (prefers-color-scheme: dark) { :root { --text: #e8e8e8; --ground: #16181b; --line: #44484d; --soft: #a8adb3; } }
+body { color: var(--text); background: var(--ground); font: 16px/1.5 system-ui, sans-serif;
+       max-width: 75rem; margin: 0 auto; padding: 1rem; }
+table { border-collapse: collapse; margin: 1rem 0; }
+th, td { border-bottom: 1px solid var(--line); padding: .3rem .8rem; text-align: left; overflow-wrap: anywhere; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
+p { color: var(--soft); overflow-wrap: anywhere; }
+figure { margin: 1.5rem 0; }
+figcaption { overflow-wrap: anywhere; font-weight: 600; }
+img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
+</style>
+</head>
+<body>
+"""
+
+
+def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
+    """Write the report: the summary, how values are spread, and the worst pairs as pictures."""
+    parts = [HEAD, "<h1>BlurSim report</h1>"]
+    options = ", ".join(f"{name} {value}" for name, value in run.settings._asdict().items())
+    parts.append(f"<p>{_text(run.predictions)} against {_text(run.targets)}<br>{_text(options)}</p>")
+    numbers: list[tuple[str, float | None]] = [("mean", summary.mean), ("median", summary.median)]
+    numbers += [(f"{10 * i} % are at most", value) for i, value in enumerate(summary.deciles, 1)]
+    parts.append(f"<h2>BlurSim of {summary.scored} pairs</h2><table>")
+    parts += [_row(name, "-" if value is None else f"{value:.6g}") for name, value in numbers]
+    parts.append("</table>")
+    if summary.scored:
+        parts.append(_figure("How values are spread", _histogram(rows)))
+    if summary.failed:
+        parts.append(f"<h2>{summary.failed} pairs could not be compared</h2><table>")
+        parts += [f"<tr><td>{_text(name)}</td><td>{_text(error)}</td></tr>" for name, error in summary.errors]
+        parts.append("</table>")
+        if summary.failed > len(summary.errors):
+            parts.append(f"<p>and {summary.failed - len(summary.errors)} more, in the CSV</p>")
+    parts.append("<h2>The worst pairs</h2><table>")
+    parts += [_row(name, f"{value:.6g}") for name, value in summary.worst]
+    parts.append("</table>")
+    for name, value in summary.worst:
+        caption = f"{name}: {value:.6g}"
+        try:
+            parts.append(_figure(caption, _comparison(run, name)))
+        except Failure as failure:
+            parts.append(f"<p>{_text(caption)}. No picture: {_text(failure)}</p>")
+    parts.append("</body>\n</html>\n")
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(parts), encoding="utf-8", errors="backslashreplace")
+
+
+def _comparison(run: "Run", name: str) -> bytes:
+    from blursim_jax.cli import figures, pairs
+
+    files = run.files_of(name)
+    pair = pairs.read_pair(*files, run.settings)
+    scores = pairs.score(pair, run.settings)
+    return figures.to_png(figures.draw_comparison(pair, run.settings, scores, [file.name for file in files]))
+
+
+def _histogram(rows: "list[Row]") -> bytes:
+    from matplotlib.figure import Figure
+
+    from blursim_jax.cli.figures import to_png
+
+    figure = Figure(figsize=(9, 3), layout="constrained")
+    axes = figure.subplots()
+    axes.hist([float(row.value) for row in rows if not row.error], bins=40, color="#0072b2")
+    axes.set(xlabel="BlurSim", ylabel="pairs")
+    return to_png(figure)
+
+
+def _row(name: str, number: str) -> str:
+    return f'<tr><td>{_text(name)}</td><td class="number">{number}</td></tr>'
+
+
+def _figure(caption: str, png: bytes) -> str:
+    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    return f'<figure><figcaption>{_text(caption)}</figcaption><img src="{source}" alt="{_text(caption)}"></figure>'
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))

@@ -1,0 +1,72 @@
+"""What blur, noise, shift and brightness do to the terms."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from blursim_jax import blursim_terms
+from blursim_jax.cli.files import replacing
+from blursim_jax.cli.images import Picture
+from blursim_jax.cli.pairs import Settings
+
+SPECTRA = "magnitude", "complex", "log"
+
+
+class Level(NamedTuple):
+    """What a distortion of some strength comes to."""
+
+    distortion: str
+    level: float
+    spectrum: str
+    general: float
+    specific: float
+    value: float
+
+
+def _blurred(image: np.ndarray, sigma: float) -> np.ndarray:
+    return ndimage.gaussian_filter(image, [sigma, sigma, 0][: image.ndim])
+
+
+def _noisy(image: np.ndarray, deviation: float) -> np.ndarray:
+    return image + deviation * np.random.default_rng(0).standard_normal(image.shape)
+
+
+def _shifted(image: np.ndarray, pixels: float) -> np.ndarray:
+    return np.roll(image, int(pixels), axis=1)
+
+
+def _brighter(image: np.ndarray, share: float) -> np.ndarray:
+    return image + share
+
+
+# Each with its levels, the first of which changes nothing.
+DISTORTIONS: dict[str, tuple[Callable[[np.ndarray, float], np.ndarray], list[float]]] = {
+    "blur: sigma in pixels": (_blurred, [0, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8]),
+    "noise: deviation, white is 1": (_noisy, [0, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1]),
+    "shift to the side, in pixels": (_shifted, [0, 1, 2, 3, 4, 6, 8, 12, 16]),
+    "brightness added, white is 1": (_brighter, [0, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2]),
+}
+
+
+def sweep(picture: Picture, settings: Settings) -> list[Level]:
+    """The image against itself distorted, for every distortion, level and spectrum."""
+    target = (picture.pixels / (settings.data_range or picture.white)).astype(np.float32)
+    rows = []
+    for distortion, (distort, levels) in DISTORTIONS.items():
+        for level in levels:
+            image = distort(target, level).astype(np.float32)
+            for spectrum in SPECTRA:
+                options: dict[str, Any] = settings.options(1.0) | {"spectrum": spectrum}
+                general, specific = map(float, blursim_terms(image, target, **options))
+                rows.append(Level(distortion, level, spectrum, general, specific, settings.mix(general, specific)))
+    return rows
+
+
+def write(rows: list[Level], path: Path) -> None:
+    """Write the numbers as CSV."""
+    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows([Level._fields, *rows])

@@ -1,0 +1,155 @@
+"""Makes more than 200 files that are no good images, each bad in its own way: `python tests/hostile.py FOLDER`."""
+
+import io
+import os
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+SIZE = 48, 64
+FORMATS = {"png": "PNG", "jpg": "JPEG", "tif": "TIFF", "webp": "WEBP", "bmp": "BMP"}
+
+
+def good(suffix: str) -> bytes:
+    """A good image in this format."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, FORMATS[suffix], **({"compression": "tiff_lzw"} if suffix == "tif" else {}))
+    return content.getvalue()
+
+
+def chunk(kind: bytes, content: bytes) -> bytes:
+    """One part of a PNG."""
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(width: int, height: int, depth: int, color: int, rows: bytes, *more: bytes) -> bytes:
+    """A PNG that says of itself what one likes."""
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
+    return b"".join([b"\x89PNG\r\n\x1a\n", header, *more, chunk(b"IDAT", rows), chunk(b"IEND", b"")])
+
+
+def tiff(**tags: tuple[int, int, int]) -> bytes:
+    """A TIFF of nothing but a directory: each tag with its type, count and value."""
+    entries = b"".join(struct.pack("<HHII", int(tag[1:]), *value) for tag, value in sorted(tags.items()))
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0)
+
+
+def contents() -> dict[str, bytes]:
+    """Name and bytes of every bad regular file."""
+    files: dict[str, bytes] = {}
+    random = np.random.default_rng(0)
+    for suffix in FORMATS:
+        content = good(suffix)
+        half = len(content) // 2
+        files |= {f"cut-{share}.{suffix}": content[: len(content) * share // 100] for share in (1, 5, 25, 50, 75, 90)}
+        files |= {
+            f"empty.{suffix}": b"",
+            f"text.{suffix}": b"This is no image.\n" * 9,
+            f"zeros.{suffix}": bytes(4096),
+            f"noise.{suffix}": random.bytes(4096),
+            f"signature.{suffix}": content[:8],
+            f"hollow.{suffix}": content[:40] + bytes(len(content) - 40),
+            f"page.{suffix}": b"<!doctype html><title>404</title>",
+            f"gif.{suffix}": b"GIF89a" + bytes(64),
+            f"program.{suffix}": b"\x7fELF" + bytes(512),
+            f"postscript.{suffix}": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nquit\n",
+            f"archive.{suffix}": b"PK\x03\x04" + random.bytes(512),
+            f"no-middle.{suffix}": content[: half // 2] + content[half:],
+        }
+        other = "png" if suffix != "png" else "jpg"
+        files[f"really-{other}.{suffix}"] = good(other)
+        for i in range(15):
+            damaged = bytearray(content)
+            # In the head, where sizes, depths and offsets stand.
+            for place in random.integers(4, min(120, len(content)), 6):
+                damaged[place] = int(random.integers(256))
+            files[f"head-{i}.{suffix}"] = bytes(damaged)
+    rows = zlib.compress(bytes((1 + 3 * 64) * 48), 9)
+    bomb = zlib.compress(bytes(2**26), 9)
+    files |= {
+        "bomb-50000.png": png(50000, 50000, 8, 0, bomb),
+        "bomb-16-bit.png": png(20000, 20000, 16, 2, bomb),
+        # Within the cap on pixels, and of 200 MB.
+        "bomb-allowed.png": png(5700, 5700, 16, 2, zlib.compress(bytes((1 + 6 * 5700) * 5700), 9)),
+        "bomb-thin.png": png(2**31 - 1, 1, 8, 0, bomb),
+        "bomb-largest.png": png(2**31 - 1, 2**31 - 1, 16, 6, bomb),
+        "bomb-text.png": png(64, 48, 8, 2, rows, chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(2**28), 9))),
+        "bomb-profile.png": png(64, 48, 8, 2, rows[:9], chunk(b"iCCP", b"x\0\0" + zlib.compress(bytes(2**28), 9))),
+        "no-width.png": png(0, 48, 8, 2, rows),
+        "no-height.png": png(64, 0, 8, 2, rows),
+        "no-pixels.png": png(0, 0, 8, 2, b""),
+        "depth-3.png": png(64, 48, 3, 2, rows),
+        "color-7.png": png(64, 48, 8, 7, rows),
+        "no-palette.png": png(64, 48, 8, 3, zlib.compress(bytes(200), 9)[:6]),
+        "two-headers.png": png(64, 48, 8, 2, rows)[:33] + png(10, 10, 8, 2, rows)[8:40],
+        "no-end.png": png(64, 48, 8, 2, rows)[:60],
+        "crc.png": png(64, 48, 8, 2, rows)[:29] + b"\0\0\0\0" + png(64, 48, 8, 2, rows)[33:],
+        "long-chunk.png": png(64, 48, 8, 2, rows)[:33] + struct.pack(">I", 2**31 - 1) + b"IDAT" + bytes(99),
+        "bomb.bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 60000, 60000, 1, 24, 0, 0, 0, 0, 0, 0),
+        "no-size.bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 0, 0, 1, 24, 0, 0, 0, 0, 0, 0),
+        "negative.bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, -9, -9, 1, 24, 0, 0, 0, 0, 0, 0),
+        "depth-99.bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, 9, 9, 1, 99, 0, 0, 0, 0, 0, 0),
+        "nothing.tif": b"II*\0" + struct.pack("<I", 0),
+        "directory-beyond.tif": b"II*\0" + struct.pack("<I", 10**8),
+        "directory-itself.tif": b"II*\0" + struct.pack("<IHI", 8, 0, 8),
+        "tags-65535.tif": b"II*\0" + struct.pack("<IH", 8, 65535) + random.bytes(4000),
+        "bomb.tif": tiff(t256=(4, 1, 70000), t257=(4, 1, 70000), t258=(3, 1, 8), t259=(3, 1, 1), t273=(4, 1, 8)),
+        "bomb-float.tif": tiff(
+            t256=(4, 1, 70000), t257=(4, 1, 70000), t258=(3, 1, 32), t259=(3, 1, 1), t262=(3, 1, 2), t273=(4, 1, 8),
+            t277=(3, 1, 3), t339=(3, 1, 3),
+        ),
+        "strips-2^32.tif": tiff(
+            t256=(4, 1, 64), t257=(4, 1, 48), t258=(3, 1, 32), t259=(3, 1, 1), t262=(3, 1, 2), t273=(4, 2**32 - 1, 8),
+            t277=(3, 1, 3), t339=(3, 1, 3),
+        ),
+        "no-width.tif": tiff(t256=(4, 1, 0), t257=(4, 1, 48), t258=(3, 1, 8), t259=(3, 1, 1), t273=(4, 1, 8)),
+        "big-tiff.tif": b"II+\0" + struct.pack("<HHQ", 8, 0, 16) + bytes(99),
+        "bomb.webp": b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<IB3x", 10, 0) + b"\xff" * 6,
+        "comment.jpg": b"\xff\xd8" + b"\xff\xfe\xff\xff" * 500,
+        "bomb.jpg": good("jpg").replace(b"\x11\x08\x00\x30\x00\x40", b"\x11\x08\xff\xff\xff\xff"),
+        "no-height.jpg": good("jpg").replace(b"\x11\x08\x00\x30", b"\x11\x08\x00\x00"),
+    }  # fmt: skip
+    for name, array in {
+        "nan": np.full(SIZE, np.nan, np.float32),
+        "infinite": np.full((*SIZE, 3), np.inf, np.float32),
+        "int32": np.zeros(SIZE, np.int32),
+        "uint64": np.zeros(SIZE, np.uint64),
+        "complex": np.zeros(SIZE, np.complex64),
+        "int8": np.zeros(SIZE, np.int8),
+        "five-channels": np.zeros((*SIZE, 5), np.uint16),
+        "volume": np.zeros((4, 5, *SIZE), np.float64),
+        "two-bytes-alpha": np.zeros((*SIZE, 2), np.uint16),
+        "tiny": np.zeros((2, 2), np.float32),
+    }.items():
+        content = io.BytesIO()
+        tifffile.imwrite(content, array, photometric="minisblack", metadata=None)
+        files[f"{name}.tif"] = content.getvalue()
+    files["thin.png"] = png(3, 48, 8, 0, zlib.compress(bytes(4 * 48)))
+    return files
+
+
+def make(folder: Path) -> list[Path]:
+    """Write them all, with what is no regular file at all, and return their paths."""
+    folder.mkdir(parents=True)
+    for name, content in contents().items():
+        (folder / name).write_bytes(content)
+    (folder / "-leading.png").write_bytes(b"no image")
+    (folder / "new\nline.png").write_bytes(b"no image")
+    (folder / os.fsdecode(b"bytes-\xff.png")).write_bytes(b"no image")
+    (folder / "[bold]markup.png").write_bytes(b"no image")
+    os.mkfifo(folder / "pipe.png")
+    (folder / "folder.png").mkdir()
+    (folder / "loop.png").symlink_to("loop.png")
+    (folder / "dangling.png").symlink_to("nowhere.png")
+    (folder / "device.png").symlink_to("/dev/zero")
+    return sorted(folder.iterdir())
+
+
+if __name__ == "__main__":
+    print(len(make(Path(sys.argv[1]))), "files")

@@ -1,0 +1,236 @@
+"""What the command reads of image files: every format, depth and kind of colour, against the reference."""
+
+# ruff: noqa: E402
+from frameworks import require
+
+require("jax", "typer", "PIL", "tifffile", "skimage")
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import reference
+import tifffile
+from PIL import Image
+
+from blursim_jax.cli.files import Failure
+from blursim_jax.cli.images import read
+from blursim_jax.cli.pairs import Settings, read_pair, score
+
+SETTINGS = Settings(0.9, 5, "magnitude", "area", False, None, False, False, 10**6)
+LUMA = 0.299, 0.587, 0.114
+COLORS = np.random.default_rng(0).integers(0, 65536, (37, 50, 4), dtype=np.uint16)
+# 8 bits, 16 bits and floating point in 0..1, RGBA.
+BYTES, WORDS, FLOATS = (COLORS >> 8).astype(np.uint8), COLORS, (COLORS / 65535).astype(np.float32)
+
+
+def pillow(array: np.ndarray, mode: str | None = None, **options: Any) -> Callable[[Path], object]:
+    def write(path: Path) -> None:
+        image = Image.fromarray(array)
+        (image if mode is None else image.convert(mode)).save(path, **options)
+
+    return write
+
+
+def opencv(array: np.ndarray) -> Callable[[Path], object]:
+    return lambda path: cv2.imwrite(
+        str(path), array[..., [2, 1, 0, 3][: array.shape[-1]]] if array.ndim == 3 else array
+    )
+
+
+def tiff(array: np.ndarray, **options: Any) -> Callable[[Path], object]:
+    return lambda path: tifffile.imwrite(path, array, **options)
+
+
+RGB, PLANAR = {"photometric": "rgb"}, {"photometric": "rgb", "planarconfig": "separate"}
+ASSOCIATED = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
+# File, what writes it, what it holds, white.
+EXACT: dict[str, tuple[str, Callable[[Path], object], np.ndarray, float]] = {
+    "PNG, grey": ("a.png", pillow(BYTES[..., 0]), BYTES[..., 0], 255),
+    "PNG, colour": ("a.png", pillow(BYTES[..., :3]), BYTES[..., :3], 255),
+    "PNG, alpha": ("a.png", pillow(BYTES), BYTES, 255),
+    "PNG, 16-bit grey": ("a.png", opencv(WORDS[..., 0]), WORDS[..., 0], 65535),
+    "PNG, 16-bit colour": ("a.png", opencv(WORDS[..., :3]), WORDS[..., :3], 65535),
+    "PNG, 16-bit alpha": ("a.png", opencv(WORDS), WORDS, 65535),
+    "PNG, bilevel": (
+        "a.png",
+        pillow(255 * (BYTES[..., 0] > 99).astype(np.uint8), "1"),
+        255 * (BYTES[..., 0] > 99),
+        255,
+    ),
+    "BMP, grey": ("a.bmp", pillow(BYTES[..., 0]), BYTES[..., 0], 255),
+    "BMP, colour": ("a.bmp", pillow(BYTES[..., :3]), BYTES[..., :3], 255),
+    "WebP, lossless": ("a.webp", pillow(BYTES[..., :3], lossless=True), BYTES[..., :3], 255),
+    "WebP, alpha": ("a.webp", pillow(BYTES, lossless=True, exact=True), BYTES, 255),
+    "TIFF, 8-bit": ("a.tif", pillow(BYTES[..., :3]), BYTES[..., :3], 255),
+    "TIFF, 8-bit, LZW": ("a.tiff", pillow(BYTES[..., :3], compression="tiff_lzw"), BYTES[..., :3], 255),
+    "TIFF, 16-bit grey": ("a.tif", tiff(WORDS[..., 0]), WORDS[..., 0], 65535),
+    "TIFF, 16-bit grey, big-endian": ("a.tif", tiff(WORDS[..., 0], byteorder=">"), WORDS[..., 0], 65535),
+    "TIFF, 16-bit, white is 0": ("a.tif", tiff(WORDS[..., 0], photometric="miniswhite"), 65535 - WORDS[..., 0], 65535),
+    "TIFF, 16-bit colour": ("a.tif", tiff(WORDS[..., :3], **RGB), WORDS[..., :3], 65535),
+    "TIFF, 16-bit colour, big-endian": ("a.tif", tiff(WORDS[..., :3], byteorder=">", **RGB), WORDS[..., :3], 65535),
+    "TIFF, 16-bit colour, LZW": ("a.tif", opencv(WORDS[..., :3]), WORDS[..., :3], 65535),
+    "TIFF, 16-bit colour, zip": ("a.tif", tiff(WORDS[..., :3], compression="zlib", **RGB), WORDS[..., :3], 65535),
+    "TIFF, 16-bit colour, tiles": ("a.tif", tiff(WORDS[..., :3], tile=(16, 16), **RGB), WORDS[..., :3], 65535),
+    "TIFF, 16-bit colour, planes": ("a.tif", tiff(np.moveaxis(WORDS[..., :3], -1, 0), **PLANAR), WORDS[..., :3], 65535),
+    "TIFF, 16-bit alpha": ("a.tif", tiff(WORDS, **ASSOCIATED), WORDS, 65535),
+    "TIFF, float grey": ("a.tif", tiff(FLOATS[..., 0]), FLOATS[..., 0], 1),
+    "TIFF, float colour": ("a.tif", tiff(FLOATS[..., :3], **RGB), FLOATS[..., :3], 1),
+    "TIFF, float16": ("a.tif", tiff(FLOATS[..., 0].astype(np.float16)), FLOATS[..., 0].astype(np.float16), 1),
+    "TIFF, float64": ("a.tif", tiff(FLOATS[..., 0].astype(np.float64)), FLOATS[..., 0], 1),
+}
+
+
+def in_float64(pixels: np.ndarray, white: float, color: bool) -> np.ndarray:
+    """What should be read, by the formulas of the help."""
+    pixels = pixels.astype(np.float64)
+    if pixels.ndim == 3 and pixels.shape[-1] == 4:
+        share = pixels[..., 3:] / white
+        pixels = pixels[..., :3] * share + white * (1 - share)
+    if color:
+        return pixels if pixels.ndim == 3 else np.stack([pixels] * 3, axis=-1)
+    return pixels @ np.array(LUMA) if pixels.ndim == 3 else pixels
+
+
+@pytest.mark.parametrize("color", [False, True], ids=["grey", "colour"])
+@pytest.mark.parametrize(("name", "write", "pixels", "white"), EXACT.values(), ids=EXACT)
+def test_what_is_in_the_file(
+    tmp_path: Path, name: str, write: Callable[[Path], object], pixels: np.ndarray, white: float, color: bool
+) -> None:
+    write(tmp_path / name)
+    found = read(tmp_path / name, color=color, max_pixels=10**6)
+    expected = in_float64(pixels, white, color)
+    assert found.white == white
+    assert found.pixels.shape == expected.shape
+    np.testing.assert_allclose(found.pixels, expected, rtol=0, atol=3e-7 * white)
+
+
+@pytest.mark.parametrize(("name", "write", "pixels", "white"), EXACT.values(), ids=EXACT)
+def test_values_are_those_of_the_reference(
+    tmp_path: Path, name: str, write: Callable[[Path], object], pixels: np.ndarray, white: float
+) -> None:
+    write(tmp_path / name)
+    other = np.flip(pixels, axis=0)
+    tifffile.imwrite(tmp_path / "target.tif", (in_float64(other, white, False) / white).astype(np.float32))
+    scores = score(read_pair(tmp_path / name, tmp_path / "target.tif", SETTINGS), SETTINGS)
+    a, b = (in_float64(x, white, False) / white for x in (pixels, other))
+    general, specific = reference.terms(a, b)
+    np.testing.assert_allclose([scores.general, scores.specific], [general, specific], rtol=2e-6)
+    np.testing.assert_allclose(scores.value, 0.1 * general + 0.9 * specific, rtol=2e-6)
+    np.testing.assert_allclose(scores.mse, np.mean((a - b) ** 2), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "options"), [("a.jpg", {"quality": 90}), ("a.webp", {"quality": 80})])
+def test_lossy_formats(tmp_path: Path, name: str, options: Any, photos: dict) -> None:
+    from skimage import data
+
+    pillow(data.astronaut(), **options)(tmp_path / name)
+    expected = np.asarray(cv2.imread(str(tmp_path / name)))[..., ::-1] @ np.array(LUMA)
+    # Decoders may round colours otherwise.
+    assert np.abs(read(tmp_path / name, color=False, max_pixels=10**6).pixels - expected).mean() < 1
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
+def test_upright(tmp_path: Path, name: str, orientation: int) -> None:
+    turns: list[Callable[[np.ndarray], np.ndarray]] = [
+        lambda x: x, np.fliplr, lambda x: np.rot90(x, 2), np.flipud, lambda x: x.T, lambda x: np.rot90(x, -1),
+        lambda x: np.rot90(x, 2).T, lambda x: np.rot90(x, 1),
+    ]  # fmt: skip
+    upright = np.repeat(np.repeat(BYTES[:5, :7, 0], 8, 0), 8, 1)
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.fromarray(upright).save(tmp_path / name, exif=exif, quality=100)
+    # To look upright, what lies in the file is turned as the number says.
+    found = read(tmp_path / name, color=False, max_pixels=10**6).pixels
+    expected = turns[orientation - 1](upright)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected.astype(np.float32)).mean() < 6
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [
+        (pillow(BYTES[..., :3], "P"), "colours of a palette"),
+        (pillow(BYTES), "transparent parts over white"),
+        (opencv(WORDS[..., :3]), "16 bits"),
+    ],
+)
+def test_what_was_done_is_said(tmp_path: Path, write: Callable[[Path], object], says: str) -> None:
+    write(tmp_path / "a.png")
+    assert says in read(tmp_path / "a.png", color=False, max_pixels=10**6).notes
+
+
+def test_cmyk_is_converted_and_said(tmp_path: Path) -> None:
+    pillow(BYTES[..., :3], "CMYK", quality=100)(tmp_path / "a.jpg")
+    found = read(tmp_path / "a.jpg", color=True, max_pixels=10**6)
+    assert any("CMYK" in note for note in found.notes)
+    assert found.pixels.shape == (37, 50, 3)
+
+
+def test_transparent_palettes(tmp_path: Path) -> None:
+    image = Image.fromarray(BYTES[..., :3]).convert("P")
+    image.save(tmp_path / "a.png", transparency=image.getpixel((0, 0)))
+    found = read(tmp_path / "a.png", color=True, max_pixels=10**6)
+    assert {"colours of a palette", "transparent parts over white"} <= set(found.notes)
+    assert (found.pixels[0, 0] == 255).all()
+
+
+def test_opaque_alpha_says_nothing(tmp_path: Path) -> None:
+    pillow(np.concatenate([BYTES[..., :3], np.full((37, 50, 1), 255, np.uint8)], axis=-1))(tmp_path / "a.png")
+    found = read(tmp_path / "a.png", color=True, max_pixels=10**6)
+    assert found.notes == () and np.array_equal(found.pixels, BYTES[..., :3])
+
+
+def test_several_pictures_in_a_file(tmp_path: Path) -> None:
+    pages = [Image.fromarray(BYTES[..., i]) for i in range(3)]
+    options: Any = {"a.webp": {"lossless": True}}
+    for name in ("a.tif", "a.png", "a.webp"):
+        pages[0].save(tmp_path / name, save_all=True, append_images=pages[1:], **options.get(name, {}))
+        found = read(tmp_path / name, color=False, max_pixels=10**6)
+        assert found.notes == ("the first of several pictures in the file",)
+        np.testing.assert_allclose(found.pixels, BYTES[..., 0], atol=1e-4)
+    tifffile.imwrite(tmp_path / "b.tif", np.stack([FLOATS[..., 0]] * 2).astype(np.float64))
+    assert "the first of several pictures in the file" in read(tmp_path / "b.tif", color=False, max_pixels=10**6).notes
+
+
+def test_pixels_are_capped_before_decoding(tmp_path: Path) -> None:
+    for name, array in (("a.png", BYTES[..., 0]), ("a.tif", FLOATS[..., :3])):
+        (pillow(array) if name == "a.png" else tiff(array, **RGB))(tmp_path / name)
+        read(tmp_path / name, color=False, max_pixels=37 * 50)
+        with pytest.raises(Failure, match=rf"{name}: 50x37 is more than --max-pixels 1849$"):
+            read(tmp_path / name, color=False, max_pixels=37 * 50 - 1)
+
+
+def test_depths_that_differ(tmp_path: Path) -> None:
+    """Each over its own white."""
+    pillow(BYTES[..., 0])(tmp_path / "a.png")
+    opencv(257 * BYTES[..., 0].astype(np.uint16))(tmp_path / "b.png")
+    pair = read_pair(tmp_path / "a.png", tmp_path / "b.png", SETTINGS)
+    assert pair.data_range == 1 and any("depth" in note for note in pair.notes)
+    assert score(pair, SETTINGS).value < 1e-7
+    given = read_pair(tmp_path / "a.png", tmp_path / "b.png", SETTINGS._replace(data_range=255.0))
+    assert given.data_range == 255 and score(given, SETTINGS).value > 1
+
+
+def test_sizes_that_differ(tmp_path: Path) -> None:
+    pillow(BYTES[..., :3])(tmp_path / "a.png")
+    pillow(BYTES[:30, :40, :3])(tmp_path / "b.png")
+    paths = tmp_path / "a.png", tmp_path / "b.png"
+    with pytest.raises(
+        Failure, match=r"^sizes differ: .*a.png is 50x37, .*b.png is 40x30; --resize or --crop fits them$"
+    ):
+        read_pair(*paths, SETTINGS)
+    cropped = read_pair(*paths, SETTINGS._replace(crop=True, color=True))
+    assert cropped.notes == ("cropped to the middle 40x30",)
+    np.testing.assert_array_equal(cropped.prediction, BYTES[3:33, 5:45, :3])
+    np.testing.assert_array_equal(cropped.target, BYTES[:30, :40, :3])
+    resized = read_pair(*paths, SETTINGS._replace(resize=True, color=True))
+    assert resized.notes == ("resized to 40x30 (Lanczos)",)
+    assert resized.prediction.shape == resized.target.shape == (30, 40, 3)
+    expected = np.asarray(Image.fromarray(BYTES[..., :3]).resize((40, 30), Image.Resampling.LANCZOS), np.float32)
+    # Pillow rounds bytes, between height and width too.
+    assert np.abs(np.clip(resized.prediction, 0, 255) - expected).mean() < 1
