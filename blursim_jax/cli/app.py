@@ -12,7 +12,7 @@ import typer
 from typer.exceptions import TyperException
 
 from blursim_jax.cli import options
-from blursim_jax.cli.files import Failure, check_outputs, printable
+from blursim_jax.cli.files import Failure, Interruption, check_outputs, printable
 from blursim_jax.cli.options import MAX_PIXELS, OUTPUT
 
 app = typer.Typer(
@@ -34,6 +34,9 @@ def run() -> NoReturn:
         status = app(prog_name="blursim", standalone_mode=False)
         sys.stdout.flush()
         sys.exit(status)
+    except Interruption as interruption:
+        print(printable(interruption), file=sys.stderr)
+        sys.exit(130)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
     except BrokenPipeError:

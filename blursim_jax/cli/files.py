@@ -11,6 +11,10 @@ class Failure(Exception):
     """What the user has to know, in one line."""
 
 
+class Interruption(Exception):
+    """The user ended it; what is to be said of that."""
+
+
 def printable(text: object) -> str:
     """A file's name, or what is said of it, on one line, whatever its characters."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from blursim_jax.cli.batches import Batches
-from blursim_jax.cli.files import Failure, check_outputs, printable, replacing
+from blursim_jax.cli.files import Failure, Interruption, check_outputs, printable, replacing
 from blursim_jax.cli.images import KNOWN
 from blursim_jax.cli.pairs import Pair, Settings, read_pair
 from blursim_jax.cli.texts import progress
@@ -61,11 +61,16 @@ class Run:
         with self.partial.open("a" if resume else "w") as file, progress(len(names), len(done)) as advance:
             if not resume:
                 file.write(json.dumps(self.head) + "\n")
-            for rows in self._rows(missing, threads or os.cpu_count() or 1):
-                file.write("".join(json.dumps(row) + "\n" for row in rows))
-                file.flush()
-                done += rows
-                advance(len(rows))
+            try:
+                for rows in self._rows(missing, threads or os.cpu_count() or 1):
+                    file.write("".join(json.dumps(row) + "\n" for row in rows))
+                    file.flush()
+                    done += rows
+                    advance(len(rows))
+            except KeyboardInterrupt:
+                raise Interruption(
+                    f"Interrupted. What was scored is in {self.partial}; --resume goes on with it."
+                ) from None
         return sorted(row for row in done if row.name in names)
 
     def finish(self, rows: list[Row]) -> None:

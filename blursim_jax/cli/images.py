@@ -158,6 +158,8 @@ def _decode_tiff(file: BinaryIO, max_pixels: int) -> tuple[np.ndarray, float, li
         _check_size(width, height, max_pixels)
         if page.dtype is None or page.dtype.name not in ("float16", "float32", "float64", "uint16"):
             raise Failure(f"pixels of type {page.dtype} are not supported; convert it to 8-bit or 16-bit RGB or grey")
+        if page.size > 4 * width * height:
+            raise Failure(f"pixels of shape {page.shape} are not supported; convert it to RGB or grey")
         pixels = page.asarray()
         if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
             pixels = np.moveaxis(pixels, 0, -1)

@@ -72,7 +72,8 @@ img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
 def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
     """Write the report: the summary, how values are spread, and the worst pairs as pictures."""
     parts = [HEAD, "<h1>BlurSim report</h1>"]
-    options = ", ".join(f"{name} {value}" for name, value in run.settings._asdict().items())
+    given = run.settings._asdict()
+    options = ", ".join(f"{name} {'by depth' if value is None else value}" for name, value in given.items())
     parts.append(f"<p>{_text(run.predictions)} against {_text(run.targets)}<br>{_text(options)}</p>")
     numbers: list[tuple[str, float | None]] = [("mean", summary.mean), ("median", summary.median)]
     numbers += [(f"{10 * i} % are at most", value) for i, value in enumerate(summary.deciles, 1)]
@@ -82,7 +83,7 @@ def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
     if summary.scored:
         parts.append(_figure("How values are spread", _histogram(rows)))
     if summary.failed:
-        parts.append(f"<h2>{summary.failed} pairs could not be compared</h2><table>")
+        parts.append(f"<h2>{summary.failed} pair{'s' * (summary.failed > 1)} could not be compared</h2><table>")
         parts += [f"<tr><td>{_text(name)}</td><td>{_text(error)}</td></tr>" for name, error in summary.errors]
         parts.append("</table>")
         if summary.failed > len(summary.errors):

@@ -1,0 +1,309 @@
+"""The command `blursim` as a user meets it: what it prints, writes, refuses, and with which status it ends."""
+
+# ruff: noqa: E402
+from frameworks import require
+
+require("jax", "typer", "PIL", "tifffile", "skimage", "matplotlib")
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from blursim_jax import blursim, blursim_terms
+from blursim_jax.cli.app import app
+
+BLURSIM = [sys.executable, "-m", "blursim_jax"]
+LUMA = np.array([0.299, 0.587, 0.114])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sharp photo, two that are blurred, and another of another size."""
+    from scipy import ndimage
+
+    out = tmp_path_factory.mktemp("images")
+    sharp = data.astronaut()[:128, :160]
+    Image.fromarray(sharp).save(out / "sharp.png")
+    for name, sigma in (("slight", 0.7), ("strong", 3)):
+        Image.fromarray(ndimage.gaussian_filter(sharp, (sigma, sigma, 0))).save(out / f"{name}.png")
+    Image.fromarray(data.coffee()[:130, :170]).save(out / "other.png")
+    return out
+
+
+def run(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*BLURSIM, *map(str, arguments)], capture_output=True, text=True, **options)
+
+
+def call(*arguments: Any) -> int | None:
+    """The same in this process, several times faster; errors are exceptions."""
+    return app(list(map(str, arguments)), standalone_mode=False)
+
+
+def side(path: Path) -> int:
+    """The shorter side of a picture."""
+    with Image.open(path) as image:
+        return min(image.size)
+
+
+def grey(path: Path) -> np.ndarray:
+    return (np.asarray(Image.open(path)) @ LUMA).astype(np.float32)
+
+
+def test_compare_says_what_the_library_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options: dict[str, Any] = {"spectrum": "log", "normalization": "relative", "sobel_kernel_size": 3, "alpha": 0.8}
+    flags = [x for name, value in options.items() for x in (f"--{name.replace('_', '-')}", value)]
+    assert call("compare", folder / "slight.png", folder / "sharp.png", "--json", *flags) == 0
+    found = json.loads(capsys.readouterr().out)
+    a, b = grey(folder / "slight.png"), grey(folder / "sharp.png")
+    assert found["value"] == pytest.approx(float(blursim(a, b, data_range=255.0, **options)), rel=1e-6)
+    del options["alpha"]
+    terms = blursim_terms(a, b, data_range=255.0, **options)
+    assert [found["general"], found["specific"]] == pytest.approx([float(x) for x in terms], rel=1e-6)
+    assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(b, a, data_range=255), rel=1e-4)
+    assert found["ssim"] == pytest.approx(structural_similarity(b, a, data_range=255), rel=1e-4)
+    assert found["mse"] == pytest.approx(np.mean((a - b) ** 2) / 255**2, rel=1e-4)
+
+
+def test_compare_in_colour(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("compare", folder / "slight.png", folder / "sharp.png", "--color", "--json", "--data-range", 200) == 0
+    a, b = (np.asarray(Image.open(folder / name)) for name in ("slight.png", "sharp.png"))
+    expected = float(blursim(a, b, channel_axis=-1, data_range=200.0))
+    assert json.loads(capsys.readouterr().out)["value"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_the_same_image(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    same = folder / "sharp.png", folder / "sharp.png"
+    assert call("compare", *same) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[:2] for row in rows] == [
+        ["BlurSim", "0"], ["General", "0"], ["Specific", "0"], ["MSE", "0"], ["PSNR", "inf"], ["SSIM", "1.0000"],
+    ]  # fmt: skip
+    assert call("compare", *same, "--json", "--fail-above", 0) == 0
+    assert json.loads(capsys.readouterr().out)["psnr"] is None
+
+
+def test_exit_status(folder: Path) -> None:
+    images = folder / "strong.png", folder / "sharp.png"
+    assert call("compare", *images, "--fail-above", 1) == 0
+    assert call("compare", *images, "--fail-above", 1e-6) == 1
+    found = run("compare", *images, "--fail-above", 1e-6)
+    assert (found.returncode, found.stderr) == (1, "")
+    assert found.stdout.splitlines()[0].split()[0] == "BlurSim"
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--color", "--spectrum", "log"], ["--spectrum", "complex", "--normalization", "relative"]], ids=str
+)
+def test_figure(folder: Path, tmp_path: Path, options: list[str]) -> None:
+    out = tmp_path / "figure.png"
+    assert call("compare", folder / "slight.png", folder / "sharp.png", "--figure", out, *options) == 0
+    assert side(out) >= 500
+    # The same image, of which every map is 0, a line of pixels, and a name that is a formula to Matplotlib.
+    Image.fromarray(np.zeros((5, 90), np.uint8)).save(tmp_path / "$\\frac{$^[b].png")
+    thin = tmp_path / "$\\frac{$^[b].png"
+    assert call("compare", thin, thin, "--figure", out, "--force", *options) == 0
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+def test_nothing_is_replaced_unasked(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "figure.png"
+    out.write_text("mine")
+    commands = {
+        "compare": ("--figure", folder / "slight.png", folder / "sharp.png"),
+        "matrix": ("--figure", folder / "slight.png", folder / "sharp.png"),
+        "sweep": ("--out", folder / "sharp.png"),
+        "evaluate": ("--out", folder, folder),
+    }
+    for command, (option, *images) in commands.items():
+        found = run(command, *images, option, out)
+        assert (found.returncode, found.stdout) == (2, "")
+        assert found.stderr == f"Error: {out} is there already; --force replaces it\n"
+    assert out.read_text() == "mine" and [path.name for path in tmp_path.iterdir()] == ["figure.png"]
+    assert call("compare", folder / "slight.png", folder / "sharp.png", "--figure", out, "--force") == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
+
+
+def test_matrix(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = "sharp.png", "slight.png", "strong.png"
+    images = [folder / name for name in names]
+    expected = [
+        [float(blursim(grey(a), grey(b), data_range=255.0, normalization="relative")) for b in images] for a in images
+    ]
+    options = "--normalization", "relative"
+    call("matrix", *images, "--format", "json", *options)
+    found = json.loads(capsys.readouterr().out)
+    np.testing.assert_allclose(found["values"], expected, rtol=1e-6)
+    assert found["images"] == [str(image) for image in images]
+    call("matrix", *images, "--format", "csv", *options)
+    head, *rows = csv.reader(io.StringIO(capsys.readouterr().out))
+    assert head == ["", *names] and [row[0] for row in rows] == list(names)
+    np.testing.assert_allclose([list(map(float, row[1:])) for row in rows], expected, rtol=1e-6)
+    call("matrix", *images, "--figure", tmp_path / "table.png", *options)
+    text = capsys.readouterr().out
+    assert all(name in text for name in names) and f"{expected[0][2]:.4g}" in text
+    assert side(tmp_path / "table.png") > 300
+
+
+def test_matrix_of_sizes_that_differ(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = folder / "sharp.png", folder / "slight.png", folder / "other.png"
+    found = run("matrix", *images)
+    assert found.returncode == 2 and "other.png is 170x130; --resize or --crop fits them" in found.stderr
+    call("matrix", *images, "--crop", "--format", "json")
+    cropped = json.loads(capsys.readouterr().out)["values"]
+    a, b = grey(images[0]), grey(images[2])[1:129, 5:165]
+    assert cropped[0][2] == pytest.approx(float(blursim(a, b, data_range=255.0)), rel=1e-5)
+
+
+def test_sweep(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, table = tmp_path / "sweep.png", tmp_path / "sweep.csv"
+    call("sweep", folder / "sharp.png", "--out", out, "--csv", table, "--alpha", 0.5)
+    assert side(out) > 500
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    kinds = {row["distortion"] for row in rows}
+    assert {kind.split(":")[0].split()[0] for kind in kinds} == {"blur", "noise", "shift", "brightness"}
+    assert {row["spectrum"] for row in rows} == {"magnitude", "complex", "log"}
+    assert all(float(row["value"]) == 0 for row in rows if float(row["level"]) == 0)
+    from scipy import ndimage
+
+    sharp = grey(folder / "sharp.png") / np.float32(255)
+    for row in rows:
+        if row["distortion"].startswith("blur") and float(row["level"]) == 2:
+            options: Any = {"spectrum": row["spectrum"]}
+            expected = blursim(ndimage.gaussian_filter(sharp, 2), sharp, alpha=0.5, **options)
+            assert float(row["value"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+WRONG = [
+    (["compare", "none.png", "sharp.png"], "none.png: No such file or directory"),
+    (["compare", ".", "sharp.png"], ".: Is a directory"),
+    (["compare", "slight.png", "other.png"], "sizes differ: slight.png is 160x128, other.png is 170x130; --resize or"),
+    (
+        ["compare", "slight.png", "sharp.png", "--sobel-kernel-size", "4"],
+        "sobel_kernel_size: expected 3, 5 or 7, got 4",
+    ),
+    (["compare", "slight.png", "sharp.png", "--alpha", "2"], "Invalid value for '--alpha'"),
+    (["compare", "slight.png", "sharp.png", "--data-range", "0"], "data_range: expected a positive finite number"),
+    (["compare", "slight.png", "sharp.png", "--data-range", "nan"], "data_range: expected a positive finite number"),
+    (["compare", "slight.png", "sharp.png", "--resize", "--crop"], "--resize and --crop exclude each other"),
+    (["compare", "slight.png", "sharp.png", "--max-pixels", "99"], "slight.png: 160x128 is more than --max-pixels 99"),
+    (["compare", "slight.png", "sharp.png", "--figure", "no/where.png"], "cannot write to the folder no: No such file"),
+    (["compare", "slight.png"], "Missing argument"),
+    (["compare", "-slight.png", "sharp.png"], "No such option"),
+    (["matrix", "sharp.png"], "IMAGES: expected two images or more, got one"),
+    (["evaluate", "none", "."], "none is not a folder"),
+    (["evaluate", ".", ".", "--resume"], "blursim.csv.partial is not there: no interrupted run to resume"),
+    (["sweep", "sharp.png", "--out", "a.png", "--csv", "a.png"], "a.png is named for two outputs"),
+    (["look"], "No such command 'look'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), WRONG, ids=lambda x: " ".join(x) if isinstance(x, list) else "")
+def test_bad_input_is_one_line_and_status_2(folder: Path, arguments: list[str], says: str) -> None:
+    before = sorted(folder.iterdir())
+    found = run(*arguments, cwd=folder)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert re.fullmatch(rf"Error: {re.escape(says)}.*\n", found.stderr), found.stderr
+    assert sorted(folder.iterdir()) == before
+
+
+def test_names_that_begin_with_a_dash(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "-a.png").write_bytes((folder / "sharp.png").read_bytes())
+    assert run("compare", "--json", "--", "-a.png", "./-a.png", cwd=tmp_path).returncode == 0
+
+
+def test_a_file_that_may_not_be_read(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "secret.png"
+    path.write_bytes((folder / "sharp.png").read_bytes())
+    path.chmod(0)
+    from blursim_jax.cli.files import Failure
+    from blursim_jax.cli.images import read
+
+    root = os.geteuid() == 0
+    if root:
+        # Who reads everything.
+        os.seteuid(65534)
+    try:
+        with pytest.raises(Failure, match=r"secret.png: Permission denied$"):
+            read(path, color=False, max_pixels=10**6)
+    finally:
+        if root:
+            os.seteuid(0)
+
+
+def test_nul_in_a_name() -> None:
+    from blursim_jax.cli.files import Failure
+    from blursim_jax.cli.images import read
+
+    with pytest.raises(Failure, match=r"null byte"):
+        read(Path("a\0.png"), color=False, max_pixels=10**6)
+
+
+def test_help_is_shown_without_loading_what_is_slow() -> None:
+    code = (
+        "import sys; from blursim_jax.cli.app import app; app(['evaluate', '--help'], standalone_mode=False); "
+        "print({'jax', 'numpy', 'matplotlib', 'PIL', 'skimage', 'scipy'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize("command", ["compare", "matrix", "evaluate", "sweep"])
+def test_help_has_examples_that_work(command: str, folder: Path, tmp_path: Path) -> None:
+    text = run(command, "--help", env=os.environ | {"COLUMNS": "300", "NO_COLOR": "1"}).stdout
+    examples = re.findall(r"^ (blursim .*?)\s*$", text, re.MULTILINE)
+    assert len(examples) >= 2
+    for name in ("results", "sharp"):
+        (tmp_path / name).mkdir()
+        for image in ("sharp", "slight"):
+            (tmp_path / name / f"{image}.png").write_bytes((folder / f"{image}.png").read_bytes())
+    for image in ("sharp", "slight", "strong"):
+        (tmp_path / f"{image}.png").write_bytes((folder / f"{image}.png").read_bytes())
+    (tmp_path / "restored.png").write_bytes((folder / "slight.png").read_bytes())
+    for example in examples:
+        words = example.replace("blursim ", f"{sys.executable} -m blursim_jax ", 1)
+        found = subprocess.run(words, shell=True, cwd=tmp_path, capture_output=True, text=True)
+        fits = found.returncode == 0 or ("--force" in found.stderr and "scores.csv" in example)
+        assert fits, (example, found.stderr)
+
+
+def test_no_colour_and_no_progress_in_a_pipe(folder: Path) -> None:
+    found = run("matrix", folder / "sharp.png", folder / "slight.png", env=os.environ | {"TERM": "xterm-256color"})
+    assert found.stderr == "" and "\x1b" not in found.stdout
+
+
+def test_a_reader_that_goes_ends_it_quietly(folder: Path) -> None:
+    arguments = " ".join(map(str, ["matrix", *[folder / "sharp.png"] * 2, "--format", "json"]))
+    found = subprocess.run(
+        f"set -o pipefail; {' '.join(BLURSIM)} {arguments} | true", shell=True, executable="/bin/bash",
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert found.stderr == ""
+
+
+def test_version_and_completion() -> None:
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", run("--version").stdout)
+    script = run(env=os.environ | {"_BLURSIM_COMPLETE": "source_bash"}).stdout
+    assert "complete" in script and "_BLURSIM_COMPLETE=complete_bash" in script
+    words = {"_BLURSIM_COMPLETE": "complete_bash", "COMP_WORDS": "blursim comp", "COMP_CWORD": "1"}
+    assert run(env=os.environ | words).stdout.strip() == "compare"
+
+
+def test_without_its_libraries_it_says_what_to_install() -> None:
+    from test_isolation import HIDE
+    from test_isolation import run as run_code
+
+    found = run_code(f"hidden = {{'typer'}}{HIDE}\nfrom blursim_jax.cli import main; main()")
+    assert found.returncode == 2
+    assert found.stderr == "blursim: typer is not installed; the command needs pip install 'blursim[cli]'\n"

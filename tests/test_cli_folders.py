@@ -1,0 +1,382 @@
+"""`blursim evaluate`: rows, summary, report, interruptions, and files that are no images."""
+
+# ruff: noqa: E402
+from frameworks import require
+
+require("jax", "typer", "PIL", "tifffile", "skimage", "matplotlib")
+
+import csv
+import itertools
+import json
+import os
+import random
+import re
+import shutil
+import subprocess
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import hostile
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+from test_cli import BLURSIM, call, grey, run
+
+from blursim_jax import blursim, blursim_terms
+
+PHOTO = data.chelsea()
+# Memory that a bad file may take beyond what a good one takes, and time.
+MEMORY, SECONDS = 512 * 2**20, 5
+
+
+def save(folder: Path, name: str, seed: int, shape: tuple[int, int] = (48, 64), noise: float = 0) -> None:
+    """A piece of a photo, with noise or without."""
+    generator = np.random.default_rng(seed)
+    i, j = (int(generator.integers(n - m)) for n, m in zip(PHOTO.shape[:2], shape, strict=True))
+    piece = PHOTO[i : i + shape[0], j : j + shape[1]] + noise * generator.standard_normal((*shape, 3))
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.clip(piece, 0, 255).astype(np.uint8)).save(folder / name)
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    """23 pairs of three sizes, some in folders of their own."""
+    predictions, targets = tmp_path / "predictions", tmp_path / "targets"
+    for i in range(23):
+        name = f"night/{i:02}" if i % 4 == 0 else f"{i:02}"
+        shape = [(48, 64), (64, 48), (50, 50)][i % 3]
+        save(predictions, f"{name}.png", i, shape, 5 + i)
+        save(targets, f"{name}.bmp", i, shape)
+    return predictions, targets
+
+
+def rows_of(path: Path) -> dict[str, dict[str, str]]:
+    return {row["name"]: row for row in csv.DictReader(path.read_text().splitlines())}
+
+
+@pytest.mark.parametrize("options", [[], ["--color", "--spectrum", "log", "--alpha", "0.3"]], ids=str)
+def test_rows_are_what_the_library_says(folders: Any, tmp_path: Path, options: list[str], capsys: Any) -> None:
+    out = tmp_path / "scores.csv"
+    assert call("evaluate", *folders, "--out", out, "--json", *options) == 0
+    summary, rows = json.loads(capsys.readouterr().out), rows_of(out)
+    assert list(rows) == sorted(rows) and len(rows) == 23
+    values = []
+    for name, row in rows.items():
+        paths = folders[0] / f"{name}.png", folders[1] / f"{name}.bmp"
+        given: dict[str, Any] = {"data_range": 255.0}
+        if options:
+            a, b = (np.asarray(Image.open(path).copy()) for path in paths)
+            given |= {"channel_axis": -1, "spectrum": "log"}
+        else:
+            a, b = map(grey, paths)
+        expected = [float(blursim(a, b, alpha=0.3 if options else 0.9, **given)), *blursim_terms(a, b, **given)]
+        np.testing.assert_allclose([float(row[x]) for x in ("value", "general", "specific")], expected, rtol=1e-6)
+        error = np.mean((a.astype(float) - b) ** 2) / 255**2
+        assert float(row["mse"]) == pytest.approx(error, rel=1e-5)
+        assert float(row["psnr"]) == pytest.approx(-10 * np.log10(error), rel=1e-5)
+        assert (int(row["height"]), int(row["width"])) == a.shape[:2] and row["error"] == ""
+        values.append(float(row["value"]))
+    assert (summary["scored"], summary["failed"], summary["errors"]) == (23, 0, [])
+    found = [summary["mean"], summary["median"], *summary["deciles"]]
+    expected = [np.mean(values), np.median(values), *np.quantile(values, np.arange(0.1, 0.95, 0.1))]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    worst = sorted(zip(rows, values, strict=True), key=lambda x: -x[1])[:10]
+    assert summary["worst"] == [list(x) for x in worst]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions", "scores.csv", "targets"]
+
+
+def test_a_bad_pair_is_a_row_and_the_run_goes_on(folders: Any, tmp_path: Path) -> None:
+    predictions, targets = folders
+    (predictions / "01.png").write_bytes(b"")
+    (predictions / "02.png").unlink()
+    (targets / "03.bmp").unlink()
+    save(predictions, "05.jpg", 5)
+    save(predictions, "06.png", 6, (99, 64))
+    save(predictions, "07.png", 7, (4, 64))
+    save(targets, "07.bmp", 7, (4, 64))
+    save(predictions, "night/.hidden.png", 1)
+    (predictions / "notes.txt").write_text("not an image by name")
+    (predictions / "again").symlink_to(predictions)
+    out = tmp_path / "scores.csv"
+    found = run("evaluate", *folders, "--out", out)
+    assert (found.returncode, found.stderr) == (2, "")
+    rows = rows_of(out)
+    errors = {name: row["error"] for name, row in rows.items() if row["error"]}
+    assert errors == {
+        "01": f"{predictions / '01.png'}: empty",
+        "02": "expected one prediction of this name, found none",
+        "03": "expected one target of this name, found none",
+        "05": "expected one prediction of this name, found " + errors["05"].rpartition("found ")[2],
+        "06": f"sizes differ: {predictions / '06.png'} is 64x99, {targets / '06.bmp'} is 64x48; "
+        "--resize or --crop fits them",
+        "07": errors["07"],
+    }
+    assert {"05.png", "05.jpg"} == set(errors["05"].rpartition("found ")[2].split(", "))
+    assert "height 4" in errors["07"]
+    assert len(rows) == 23 and all(not row["value"] for row in rows.values() if row["error"])
+    assert "6 of 23 pairs could not be compared:" in found.stdout
+    for name, error in errors.items():
+        assert f"  {name}: {error}" in found.stdout
+
+
+def test_exit_status_of_the_mean(folders: Any, tmp_path: Path) -> None:
+    for limit, status in ((1, 0), (1e-9, 1)):
+        out = tmp_path / f"{limit}.csv"
+        assert call("evaluate", *folders, "--out", out, "--fail-above", limit) == status
+
+
+def test_a_value_does_not_depend_on_the_others(folders: Any, tmp_path: Path) -> None:
+    """Each alone, and all together: the same bits."""
+    call("evaluate", *folders, "--out", tmp_path / "all.csv")
+    together = rows_of(tmp_path / "all.csv")
+    for name in itertools.islice(together, 5):
+        for folder, suffix in zip(folders, (".png", ".bmp"), strict=True):
+            copy = tmp_path / name / folder.name / f"{name}{suffix}"
+            copy.parent.mkdir(parents=True)
+            shutil.copy(folder / f"{name}{suffix}", copy)
+        out = tmp_path / name / "one.csv"
+        call("evaluate", *(tmp_path / name / folder.name for folder in folders), "--out", out, "--threads", 1)
+        assert rows_of(out)[name] == together[name]
+
+
+# Interruptions.
+
+
+def test_a_run_goes_on_from_any_byte(folders: Any, tmp_path: Path) -> None:
+    out, partial = tmp_path / "scores.csv", tmp_path / "scores.csv.partial"
+    from blursim_jax.cli.folders import Run
+    from blursim_jax.cli.pairs import Settings
+
+    noted = Run(*folders, out, Settings(0.9, 5, "magnitude", "area", False, None, False, False, 2**25))
+    rows = noted.score(None, resume=False, force=False, threads=2)
+    whole = partial.read_bytes()
+    noted.finish(rows)
+    expected = out.read_bytes()
+    assert not partial.exists() and whole.count(b"\n") == 24
+    head = whole.index(b"\n") + 1
+    for end in (head, head + 1, len(whole) // 2, len(whole) - 1, len(whole)):
+        out.unlink(missing_ok=True)
+        partial.write_bytes(whole[:end])
+        with pytest.raises(Exception, match=r"^an interrupted run is in .*--resume goes on with it, --force starts"):
+            call("evaluate", *folders, "--out", out)
+        assert call("evaluate", *folders, "--out", out, "--resume") == 0
+        assert out.read_bytes() == expected and not partial.exists()
+    # Killed between the last two steps, and after the last.
+    partial.write_bytes(whole)
+    assert call("evaluate", *folders, "--out", out, "--resume") == 0
+    assert call("evaluate", *folders, "--out", out, "--resume") == 0
+    assert out.read_bytes() == expected and not partial.exists()
+
+
+def test_only_the_same_run_goes_on(folders: Any, tmp_path: Path) -> None:
+    out, partial = tmp_path / "scores.csv", tmp_path / "scores.csv.partial"
+    partial.write_text(json.dumps(["elsewhere"]) + "\n")
+    for content, says in ((partial.read_bytes(), "other folders or options"), (b"\xff\n", "damaged"), (b"", "damaged")):
+        partial.write_bytes(content)
+        with pytest.raises(Exception, match=says):
+            call("evaluate", *folders, "--out", out, "--resume")
+        assert partial.read_bytes() == content
+    assert call("evaluate", *folders, "--out", out, "--force") == 0
+    assert len(rows_of(out)) == 23 and not partial.exists()
+
+
+def test_killed_ten_times(tmp_path: Path) -> None:
+    """At random moments; in the end the table is that of a run that was not."""
+    predictions, targets = tmp_path / "predictions", tmp_path / "targets"
+    for i in range(40):
+        save(predictions, f"{i:03}-0.png", i, noise=9)
+        save(targets, f"{i:03}-0.png", i)
+        for copy in range(1, 25):
+            for folder in (predictions, targets):
+                os.link(folder / f"{i:03}-0.png", folder / f"{i:03}-{copy}.png")
+    command = [*BLURSIM, "evaluate", predictions, targets, "--threads", "1", "--out"]
+    subprocess.run([*command, tmp_path / "whole.csv"], check=True, stdout=subprocess.DEVNULL)
+    out, partial = tmp_path / "out.csv", tmp_path / "out.csv.partial"
+    kills, moments = 0, random.Random(0)
+    while not out.exists():
+        resume = ["--resume"] if partial.exists() else []
+        process = subprocess.Popen([*command, out, *resume], stdout=subprocess.DEVNULL)
+        before = partial.read_bytes().count(b"\n") if resume else 0
+        while kills < 10 and process.poll() is None:
+            # Once it writes, after some time.
+            if partial.exists() and partial.read_bytes().count(b"\n") > before:
+                time.sleep(moments.uniform(0, 0.03))
+                process.kill()
+                kills += 1
+                break
+            time.sleep(0.001)
+        process.wait()
+        if partial.exists():
+            names = [json.loads(line)[0] for line in partial.read_bytes().split(b"\n")[1:-1]]
+            assert len(names) == len(set(names))
+    assert kills == 10
+    assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert len(rows_of(out)) == 1000
+
+
+def test_interrupted_from_the_keyboard(folders: Any, tmp_path: Path) -> None:
+    import signal
+
+    out, partial = tmp_path / "scores.csv", tmp_path / "scores.csv.partial"
+    for folder, suffix in zip(folders, ("png", "bmp"), strict=True):
+        for i in range(400):
+            os.link(folder / f"01.{suffix}", folder / f"more-{i}.{suffix}")
+    process = subprocess.Popen([*BLURSIM, "evaluate", *folders, "--out", out], stderr=subprocess.PIPE, text=True)
+    while not (partial.exists() and partial.read_bytes().count(b"\n") > 3):
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert re.fullmatch(r"Interrupted\. .*--resume goes on with it\.\n", errors)
+    assert call("evaluate", *folders, "--out", out, "--resume") == 0
+    assert len(rows_of(out)) == 423
+
+
+# Bad files.
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("hostile") / "corpus"
+    paths = hostile.make(folder)
+    (folder.parent / "good.png").write_bytes(hostile.good("png"))
+    assert len(paths) >= 200
+    return paths
+
+
+def measured(*arguments: Any, cwd: Path) -> tuple[int, str, str, float, int]:
+    """Status, output, errors, seconds and bytes of a command."""
+    start = time.monotonic()
+    process = subprocess.Popen(
+        [*BLURSIM, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd
+    )
+    assert process.stdout is not None and process.stderr is not None
+    output, errors = process.stdout.read(), process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    process.stdout.close()
+    process.stderr.close()
+    return process.returncode, output, errors, time.monotonic() - start, 1024 * usage.ru_maxrss
+
+
+@pytest.mark.parametrize("share", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, 8))])
+def test_every_bad_file(corpus: list[Path], share: int) -> None:
+    """By itself, an eighth of them at a time: one line, status 2, little memory, little time."""
+    folder = corpus[0].parent.parent
+    _, _, _, _, baseline = measured("compare", "good.png", "good.png", cwd=folder)
+    chosen = corpus[share::8] + [path for path in corpus if "bomb" in path.name][share::8]
+    for path in chosen:
+        status, output, errors, seconds, memory = measured("compare", path.relative_to(folder), "good.png", cwd=folder)
+        assert "Traceback" not in errors
+        assert memory - baseline <= MEMORY and seconds <= SECONDS, (path, memory, seconds)
+        # Some of those damaged at random are still images.
+        if status == 0 and re.match(r"(head-\d+|hollow|volume)\.", path.name):
+            assert output.split()[0] == "BlurSim"
+        else:
+            assert (status, output) == (2, "") and re.fullmatch(r"Error: .*\n", errors), (path, status, errors)
+
+
+def test_a_folder_of_bad_files(corpus: list[Path], tmp_path: Path) -> None:
+    predictions, targets = tmp_path / "predictions", tmp_path / "targets"
+    targets.mkdir()
+    predictions.mkdir()
+    for i, path in enumerate(corpus):
+        # A name each, for them to meet a good target.
+        if not path.is_dir():
+            os.link(path, predictions / f"{i}-{path.name}", follow_symlinks=False)
+            (targets / f"{i}-{path.stem}.png").write_bytes(hostile.good("png"))
+    save(predictions, "good.png", 0)
+    save(targets, "good.png", 1)
+    out, report = tmp_path / "out.csv", tmp_path / "out.html"
+    status, output, errors, _, memory = measured(
+        "evaluate", predictions, targets, "--out", out, "--report", report, cwd=tmp_path
+    )
+    assert (status, errors) == (2, "")
+    assert memory <= 2**30
+    with out.open(newline="", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(list(targets.iterdir()))
+    assert [row["error"] for row in rows if row["name"] == "good"] == [""]
+    failed = [row for row in rows if row["error"]]
+    assert len(failed) > 180 and f"{len(failed)} of {len(rows)} pairs could not be compared:" in output
+    assert not [row for row in failed if "\n" in row["error"]]
+
+
+# The report.
+
+
+class Page(HTMLParser):
+    """What a page loads, and its tags that are open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.sources += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "img", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+@pytest.fixture
+def report(folders: Any, tmp_path: Path) -> Path:
+    """Of a folder with names that are markup, and a bad pair."""
+    for folder, noise in zip(folders, (40, 0), strict=True):
+        save(folder, "<script>alert(1)<&quot;.png", 1, noise=noise)
+        save(folder, f"{'long' * 50}.png", 2, noise=noise)
+    (folders[0] / "02.png").write_bytes(b"<b>")
+    out = tmp_path / "report.html"
+    assert call("evaluate", *folders, "--out", tmp_path / "scores.csv", "--report", out) == 2
+    return out
+
+
+def test_the_report_is_one_whole_file(report: Path) -> None:
+    text = report.read_text()
+    page = Page()
+    page.feed(text)
+    assert page.open == []
+    # The spread of values, and the worst ten.
+    assert len(page.sources) == 11 and all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert "<script" not in text and "&lt;script&gt;alert(1)&lt;&amp;quot;" in text
+    assert "default-src 'none'" in text
+    assert "1 pair could not be compared" in text
+
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium installed")
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, False), (1280, True)])
+def test_the_report_in_a_browser(report: Path, tmp_path: Path, width: int, dark: bool) -> None:
+    """It draws all pictures, lays nothing beyond its width, and is as light or dark as the reader's system."""
+    assert BROWSER is not None
+    # What is wider than the page, and pictures that are not drawn, in the title, which the page itself may not change.
+    probe = """<script>addEventListener("load", () => {
+        const images = [...document.images];
+        document.title = JSON.stringify({
+            wide: document.documentElement.scrollWidth - innerWidth,
+            drawn: images.filter(image => image.naturalWidth > 100).length,
+            ground: getComputedStyle(document.body).backgroundColor});
+    })</script></body>"""
+    allowed = "default-src 'none'; script-src 'unsafe-inline'"
+    page = tmp_path / "probed.html"
+    page.write_text(report.read_text().replace("</body>", probe).replace("default-src 'none'", allowed))
+    scheme = ["--force-dark-mode", "--blink-settings=preferredColorScheme=0"] if dark else []
+    profile = f"--user-data-dir={tmp_path / 'profile'}"
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900", profile, *scheme]
+    dump = subprocess.run([*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120)
+    found = json.loads(re.findall(r"<title>(.*?)</title>", dump.stdout)[0])
+    assert found["drawn"] == 11
+    assert found["wide"] <= 0
+    assert found["ground"] == ("rgb(22, 24, 27)" if dark else "rgb(255, 255, 255)")
+    picture = tmp_path / "page.png"
+    subprocess.run([*command, f"--screenshot={picture}", report.as_uri()], capture_output=True, timeout=120)
+    with Image.open(picture) as image:
+        assert len(image.convert("RGB").getcolors(2**24) or []) > 100
