@@ -34,10 +34,20 @@ def png(width: int, height: int, depth: int, color: int, rows: bytes, *more: byt
     return b"".join([b"\x89PNG\r\n\x1a\n", header, *more, chunk(b"IDAT", rows), chunk(b"IEND", b"")])
 
 
-def tiff(**tags: tuple[int, int, int]) -> bytes:
-    """A TIFF of nothing but a directory: each tag with its type, count and value."""
+def tiff(content: bytes = b"", **tags: tuple[int, int, int]) -> bytes:
+    """A TIFF of a directory, each tag with its type, count and value, and one strip, if any."""
+    if content:
+        tags |= {"t273": (4, 1, 14 + 12 * (len(tags) + 2)), "t279": (4, 1, len(content))}
     entries = b"".join(struct.pack("<HHII", int(tag[1:]), *value) for tag, value in sorted(tags.items()))
-    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0)
+    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + struct.pack("<I", 0) + content
+
+
+def scans() -> bytes:
+    """A JPEG of 4000x4000 that is gone through 400 times."""
+    content = io.BytesIO()
+    Image.new("L", (4000, 4000)).save(content, "JPEG", progressive=True)
+    head, *parts = content.getvalue().split(b"\xff\xda")
+    return head + b"".join(b"\xff\xda" + part.removesuffix(b"\xff\xd9") for part in (parts * 100)[:400]) + b"\xff\xd9"
 
 
 def contents() -> dict[str, bytes]:
@@ -77,6 +87,9 @@ def contents() -> dict[str, bytes]:
         "bomb-16-bit.png": png(20000, 20000, 16, 2, bomb),
         # Within the cap on pixels, and of 200 MB.
         "bomb-allowed.png": png(5700, 5700, 16, 2, zlib.compress(bytes((1 + 6 * 5700) * 5700), 9)),
+        "bomb-transparent.png": png(5700, 5700, 8, 6, zlib.compress(bytes((1 + 4 * 5700) * 5700), 9)),
+        "bomb-transparent-16-bit.png": png(5700, 5700, 16, 6, zlib.compress(bytes((1 + 8 * 5700) * 5700), 9)),
+        "bomb-colour.png": png(5700, 5700, 8, 2, zlib.compress(bytes((1 + 3 * 5700) * 5700), 9)),
         "bomb-thin.png": png(2**31 - 1, 1, 8, 0, bomb),
         "bomb-largest.png": png(2**31 - 1, 2**31 - 1, 16, 6, bomb),
         "bomb-text.png": png(64, 48, 8, 2, rows, chunk(b"zTXt", b"x\0\0" + zlib.compress(bytes(2**28), 9))),
@@ -113,6 +126,11 @@ def contents() -> dict[str, bytes]:
         "bomb.webp": b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<IB3x", 10, 0) + b"\xff" * 6,
         "comment.jpg": b"\xff\xd8" + b"\xff\xfe\xff\xff" * 500,
         "bomb.jpg": good("jpg").replace(b"\x11\x08\x00\x30\x00\x40", b"\x11\x08\xff\xff\xff\xff"),
+        "bomb-scans.jpg": scans(),
+        "bomb-strip.tif": tiff(
+            zlib.compress(bytes(2**28), 9), t256=(4, 1, 64), t257=(4, 1, 48), t258=(3, 1, 32), t259=(3, 1, 8),
+            t262=(3, 1, 2), t277=(3, 1, 3), t278=(3, 1, 48), t339=(3, 1, 3),
+        ),
         "no-height.jpg": good("jpg").replace(b"\x11\x08\x00\x30", b"\x11\x08\x00\x00"),
     }  # fmt: skip
     for name, array in {

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -99,7 +100,8 @@ def test_exit_status(folder: Path) -> None:
     assert call("compare", *images, "--fail-above", 1) == 0
     assert call("compare", *images, "--fail-above", 1e-6) == 1
     found = run("compare", *images, "--fail-above", 1e-6)
-    assert (found.returncode, found.stderr) == (1, "")
+    assert found.returncode == 1
+    assert re.fullmatch(r"BlurSim 0\.\d+ is above --fail-above 1e-06\n", found.stderr)
     assert found.stdout.splitlines()[0].split()[0] == "BlurSim"
 
 
@@ -152,7 +154,11 @@ def test_matrix(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     np.testing.assert_allclose([list(map(float, row[1:])) for row in rows], expected, rtol=1e-6)
     call("matrix", *images, "--figure", tmp_path / "table.png", *options)
     text = capsys.readouterr().out
-    assert all(name in text for name in names) and f"{expected[0][2]:.4g}" in text
+    rows = [line.split() for line in text.replace("│", " ").splitlines() if ".png" in line]
+    assert rows == [
+        [str(i), name, *(f"{value:.4g}" for value in row)]
+        for i, (name, row) in enumerate(zip(names, expected, strict=True), 1)
+    ]
     assert side(tmp_path / "table.png") > 300
 
 
@@ -172,9 +178,12 @@ def test_sweep(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert side(out) > 500
     rows = list(csv.DictReader(table.read_text().splitlines()))
     kinds = {row["distortion"] for row in rows}
-    assert {kind.split(":")[0].split()[0] for kind in kinds} == {"blur", "noise", "shift", "brightness"}
+    assert {kind.split(":")[0].split()[0] for kind in kinds} == {"blur", "noise", "circular", "brightness"}
     assert {row["spectrum"] for row in rows} == {"magnitude", "complex", "log"}
     assert all(float(row["value"]) == 0 for row in rows if float(row["level"]) == 0)
+    assert {(row["normalization"], row["sobel_kernel_size"], row["alpha"]) for row in rows} == {("area", "5", "0.5")}
+    middle = next(row for row in rows if row["spectrum"] == "log" and row["level"] == "1.5")
+    assert f"{float(middle['value']):.6g}" in capsys.readouterr().out
     from scipy import ndimage
 
     sharp = grey(folder / "sharp.png") / np.float32(255)
@@ -191,11 +200,11 @@ WRONG = [
     (["compare", "slight.png", "other.png"], "sizes differ: slight.png is 160x128, other.png is 170x130; --resize or"),
     (
         ["compare", "slight.png", "sharp.png", "--sobel-kernel-size", "4"],
-        "sobel_kernel_size: expected 3, 5 or 7, got 4",
+        "--sobel-kernel-size: expected 3, 5 or 7, got 4",
     ),
     (["compare", "slight.png", "sharp.png", "--alpha", "2"], "Invalid value for '--alpha'"),
-    (["compare", "slight.png", "sharp.png", "--data-range", "0"], "data_range: expected a positive finite number"),
-    (["compare", "slight.png", "sharp.png", "--data-range", "nan"], "data_range: expected a positive finite number"),
+    (["compare", "slight.png", "sharp.png", "--data-range", "0"], "--data-range: expected a positive finite number"),
+    (["compare", "slight.png", "sharp.png", "--data-range", "nan"], "--data-range: expected a positive finite number"),
     (["compare", "slight.png", "sharp.png", "--resize", "--crop"], "--resize and --crop exclude each other"),
     (["compare", "slight.png", "sharp.png", "--max-pixels", "99"], "slight.png: 160x128 is more than --max-pixels 99"),
     (["compare", "slight.png", "sharp.png", "--figure", "no/where.png"], "cannot write to the folder no: No such file"),
@@ -204,7 +213,14 @@ WRONG = [
     (["matrix", "sharp.png"], "IMAGES: expected two images or more, got one"),
     (["evaluate", "none", "."], "none is not a folder"),
     (["evaluate", ".", ".", "--resume"], "blursim.csv.partial is not there: no interrupted run to resume"),
-    (["sweep", "sharp.png", "--out", "a.png", "--csv", "a.png"], "a.png is named for two outputs"),
+    (["compare", "slight.png", "sharp.png", "--figure", "a.jpg"], "Invalid value for '--figure': expected a name that"),
+    (
+        ["compare", "slight.png", "sharp.png", "--figure", "sharp.png", "--force"],
+        "sharp.png is read; name another file",
+    ),
+    (["matrix", "slight.png", "sharp.png", "--figure", "./slight.png", "--force"], "slight.png is read; name another"),
+    (["sweep", "sharp.png", "--out", "sharp.png", "--force"], "sharp.png is read; name another file to write"),
+    (["sweep", "sharp.png", "--out", "a.png", "--csv", "./a.png"], "a.png is named for two outputs"),
     (["look"], "No such command 'look'"),
 ]
 
@@ -216,6 +232,11 @@ def test_bad_input_is_one_line_and_status_2(folder: Path, arguments: list[str], 
     assert (found.returncode, found.stdout) == (2, "")
     assert re.fullmatch(rf"Error: {re.escape(says)}.*\n", found.stderr), found.stderr
     assert sorted(folder.iterdir()) == before
+
+
+def test_no_command_shows_the_help_alone() -> None:
+    found = run()
+    assert "compare" in found.stdout and found.stderr == ""
 
 
 def test_names_that_begin_with_a_dash(folder: Path, tmp_path: Path) -> None:
@@ -274,8 +295,13 @@ def test_help_has_examples_that_work(command: str, folder: Path, tmp_path: Path)
     for example in examples:
         words = example.replace("blursim ", f"{sys.executable} -m blursim_jax ", 1)
         found = subprocess.run(words, shell=True, cwd=tmp_path, capture_output=True, text=True)
-        fits = found.returncode == 0 or ("--force" in found.stderr and "scores.csv" in example)
-        assert fits, (example, found.stderr)
+        # The scores are there from the example before, and complete.
+        expected = {"--report scores.html": "--force replaces it", "--resume": "scores.csv is complete"}
+        says = next((text for words, text in expected.items() if words in example), None)
+        if says is None:
+            assert (found.returncode, found.stderr) in [(0, ""), (1, found.stderr)], example
+        else:
+            assert found.returncode == 2 and says in found.stderr, example
 
 
 def test_no_colour_and_no_progress_in_a_pipe(folder: Path) -> None:
@@ -289,7 +315,49 @@ def test_a_reader_that_goes_ends_it_quietly(folder: Path) -> None:
         f"set -o pipefail; {' '.join(BLURSIM)} {arguments} | true", shell=True, executable="/bin/bash",
         capture_output=True, text=True,
     )  # fmt: skip
-    assert found.stderr == ""
+    # As any program that writes to a pipe which nobody reads.
+    assert (found.returncode, found.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed(folder: Path, closed: str) -> None:
+    for image, status in (folder / "slight.png", 0), (folder / "none.png", 2):
+        command = f"{' '.join(BLURSIM)} compare {image} {folder / 'sharp.png'} --json {closed}"
+        found = subprocess.run(command, shell=True, capture_output=True, text=True)
+        assert found.returncode == status
+        assert "Traceback" not in found.stderr
+        assert bool(found.stdout) == (status == 0 and ">&-" not in closed.replace("2>&-", ""))
+
+
+def test_figures_show_what_they_say() -> None:
+    from blursim_jax import blursim_maps
+    from blursim_jax.cli import figures
+    from blursim_jax.cli.pairs import Pair, Settings, score
+
+    a, b = np.random.default_rng(0).random((2, 40, 30)).astype(np.float32)
+    settings = Settings(0.9, 5, "complex", "relative", False, None, False, False, 10**6)
+    pair = Pair(a, b, 1.0, ())
+    figure = figures.draw_comparison(pair, settings, score(pair, settings), ("a", "b"))
+    shown = {axes.get_title(): axes.images[0].get_array() for axes in figure.axes if axes.get_title()}
+    zeros = np.zeros_like(a)
+    expected = {
+        "prediction: a": a,
+        "target: b": b,
+        "prediction: edges": blursim_maps(a, zeros).edges,
+        "target: edges": blursim_maps(b, zeros).edges,
+        "prediction: spectrum, log10": np.log10(blursim_maps(a, zeros).spectrum),
+        "target: spectrum, log10": np.log10(blursim_maps(b, zeros).spectrum),
+        "difference of edges": blursim_maps(a, b, normalization="relative").edges,
+        "difference of spectra (complex), log10": np.log10(
+            blursim_maps(a, b, spectrum="complex", normalization="relative").spectrum
+        ),
+    }
+    assert shown.keys() == expected.keys()
+    for title, values in expected.items():
+        np.testing.assert_allclose(np.asarray(shown[title]), np.asarray(values), rtol=1e-5, atol=1e-5, err_msg=title)
+    table = figures.draw_matrix(np.array([[0, 0.25], [0.5, 0]]), [a, b], 1.0, ["a", "b"])
+    texts = [axes.texts[0].get_text() for axes in table.axes if axes.texts]
+    assert texts[1:] == ["0", "0.25", "0.5", "0"]
 
 
 def test_version_and_completion() -> None:

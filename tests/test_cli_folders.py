@@ -26,7 +26,10 @@ from skimage import data
 from test_cli import BLURSIM, call, grey, run
 
 from blursim_jax import blursim, blursim_terms
+from blursim_jax.cli.folders import Run
+from blursim_jax.cli.pairs import Settings
 
+SETTINGS = Settings(0.9, 5, "magnitude", "area", False, None, False, False, 2**25)
 PHOTO = data.chelsea()
 # Memory that a bad file may take beyond what a good one takes, and time.
 MEMORY, SECONDS = 512 * 2**20, 5
@@ -84,7 +87,7 @@ def test_rows_are_what_the_library_says(folders: Any, tmp_path: Path, options: l
     expected = [np.mean(values), np.median(values), *np.quantile(values, np.arange(0.1, 0.95, 0.1))]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     worst = sorted(zip(rows, values, strict=True), key=lambda x: -x[1])[:10]
-    assert summary["worst"] == [list(x) for x in worst]
+    assert summary["worst"] == [{"name": name, "value": value} for name, value in worst]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["predictions", "scores.csv", "targets"]
 
 
@@ -102,14 +105,14 @@ def test_a_bad_pair_is_a_row_and_the_run_goes_on(folders: Any, tmp_path: Path) -
     (predictions / "again").symlink_to(predictions)
     out = tmp_path / "scores.csv"
     found = run("evaluate", *folders, "--out", out)
-    assert (found.returncode, found.stderr) == (2, "")
+    assert found.returncode == 2
     rows = rows_of(out)
     errors = {name: row["error"] for name, row in rows.items() if row["error"]}
     assert errors == {
         "01": f"{predictions / '01.png'}: empty",
-        "02": "expected one prediction of this name, found none",
-        "03": "expected one target of this name, found none",
-        "05": "expected one prediction of this name, found " + errors["05"].rpartition("found ")[2],
+        "02": f"expected one image of this name in {predictions}, found none",
+        "03": f"expected one image of this name in {targets}, found none",
+        "05": f"expected one image of this name in {predictions}, found " + errors["05"].rpartition("found ")[2],
         "06": f"sizes differ: {predictions / '06.png'} is 64x99, {targets / '06.bmp'} is 64x48; "
         "--resize or --crop fits them",
         "07": errors["07"],
@@ -118,14 +121,76 @@ def test_a_bad_pair_is_a_row_and_the_run_goes_on(folders: Any, tmp_path: Path) -
     assert "height 4" in errors["07"]
     assert len(rows) == 23 and all(not row["value"] for row in rows.values() if row["error"])
     assert "6 of 23 pairs could not be compared:" in found.stdout
+    assert found.stderr == "Note: left out 1 file of other kinds, by suffix\n"
     for name, error in errors.items():
         assert f"  {name}: {error}" in found.stdout
+
+
+def test_no_input_is_replaced(folders: Any) -> None:
+    for out in folders[0] / "01.png", folders[1] / "night" / "00.bmp":
+        before = out.read_bytes()
+        with pytest.raises(Exception, match=r"is read; name another file to write$"):
+            call("evaluate", *folders, "--out", out, "--force")
+        assert out.read_bytes() == before
+
+
+def test_folders_without_a_name_in_common(folders: Any, tmp_path: Path) -> None:
+    save(tmp_path / "others", "a.png", 0)
+    with pytest.raises(Exception, match=r"^no names in common between .*predictions and .*others$"):
+        call("evaluate", folders[0], tmp_path / "others", "--out", tmp_path / "scores.csv")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["others", "predictions", "targets"]
 
 
 def test_exit_status_of_the_mean(folders: Any, tmp_path: Path) -> None:
     for limit, status in ((1, 0), (1e-9, 1)):
         out = tmp_path / f"{limit}.csv"
         assert call("evaluate", *folders, "--out", out, "--fail-above", limit) == status
+
+
+def test_names_of_any_characters(tmp_path: Path) -> None:
+    names = "a\rb", "c\nd", 'e",f', "  g  ", os.fsdecode(b"h\xff"), "=i()"
+    for i, name in enumerate(names):
+        save(tmp_path / "predictions", f"{name}.png", i, noise=9)
+        save(tmp_path / "targets", f"{name}.png", i)
+    out = tmp_path / "scores.csv"
+    found = run("evaluate", tmp_path / "predictions", tmp_path / "targets", "--out", out)
+    assert (found.returncode, found.stderr) == (0, "")
+    with out.open(newline="", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["name"] for row in rows) == sorted(names)
+    assert all(float(row["value"]) > 0 for row in rows)
+
+
+def test_what_was_done_to_an_image_stands_in_its_row(folders: Any, tmp_path: Path) -> None:
+    Image.new("RGBA", (64, 48), (1, 2, 3, 99)).save(folders[0] / "03.png")
+    call("evaluate", *folders, "--out", tmp_path / "scores.csv", "--resize")
+    rows = rows_of(tmp_path / "scores.csv")
+    assert rows["03"]["notes"] == f"{folders[0] / '03.png'}: transparent parts over white"
+    assert rows["01"]["notes"] == ""
+
+
+def test_few_wait_and_few_programs_are_kept(folders: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many sizes there are; and what that changes is no value."""
+    import jax
+
+    from blursim_jax.cli import batches
+
+    call("evaluate", *folders, "--out", tmp_path / "a.csv")
+    most, cleared = [], []
+    add, clear = batches.Batches.add, jax.clear_caches
+
+    def watched(self: Any, name: str, pair: Any) -> Any:
+        scored = add(self, name, pair)
+        most.append((sum(map(len, self.waiting.values())), len(self.compiled)))
+        return scored
+
+    monkeypatch.setattr(batches.Batches, "add", watched)
+    monkeypatch.setattr(jax, "clear_caches", lambda: cleared.append(True) or clear())
+    monkeypatch.setattr(batches, "WAITING_PIXELS", 4 * 48 * 64)
+    monkeypatch.setattr(batches, "PROGRAMS", 2)
+    call("evaluate", *folders, "--out", tmp_path / "b.csv")
+    assert np.max(most, axis=0).tolist() == [4, 2] and cleared
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
 
 def test_a_value_does_not_depend_on_the_others(folders: Any, tmp_path: Path) -> None:
@@ -147,13 +212,11 @@ def test_a_value_does_not_depend_on_the_others(folders: Any, tmp_path: Path) -> 
 
 def test_a_run_goes_on_from_any_byte(folders: Any, tmp_path: Path) -> None:
     out, partial = tmp_path / "scores.csv", tmp_path / "scores.csv.partial"
-    from blursim_jax.cli.folders import Run
-    from blursim_jax.cli.pairs import Settings
-
-    noted = Run(*folders, out, Settings(0.9, 5, "magnitude", "area", False, None, False, False, 2**25))
-    rows = noted.score(None, resume=False, force=False, threads=2)
-    whole = partial.read_bytes()
-    noted.finish(rows)
+    with Run(folders[0], folders[1], out, SETTINGS) as noted:
+        rows = noted.score(None, resume=False, force=False, threads=2)
+        whole = partial.read_bytes()
+        noted.write(rows)
+        noted.finish()
     expected = out.read_bytes()
     assert not partial.exists() and whole.count(b"\n") == 24
     head = whole.index(b"\n") + 1
@@ -167,7 +230,8 @@ def test_a_run_goes_on_from_any_byte(folders: Any, tmp_path: Path) -> None:
     # Killed between the last two steps, and after the last.
     partial.write_bytes(whole)
     assert call("evaluate", *folders, "--out", out, "--resume") == 0
-    assert call("evaluate", *folders, "--out", out, "--resume") == 0
+    with pytest.raises(Exception, match=r"no interrupted run to resume; .*scores.csv is complete$"):
+        call("evaluate", *folders, "--out", out, "--resume")
     assert out.read_bytes() == expected and not partial.exists()
 
 
@@ -217,6 +281,40 @@ def test_killed_ten_times(tmp_path: Path) -> None:
     assert len(rows_of(out)) == 1000
 
 
+def test_one_run_at_a_time(folders: Any, tmp_path: Path) -> None:
+    out, partial = tmp_path / "scores.csv", tmp_path / "scores.csv.partial"
+    fcntl = pytest.importorskip("fcntl")
+    partial.write_text("what another run wrote")
+    with partial.open("r+b") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for option in ("--resume", "--force"):
+            found = run("evaluate", *folders, "--out", out, option)
+            assert found.returncode == 2
+            assert found.stderr == f"Error: {partial} is written by another run\n"
+    assert partial.read_text() == "what another run wrote" and not out.exists()
+
+
+def test_what_had_an_error_is_tried_again(folders: Any, tmp_path: Path) -> None:
+    out, partial = tmp_path / "scores.csv", tmp_path / "scores.csv.partial"
+    path = folders[0] / "01.png"
+    content = path.read_bytes()
+    path.write_bytes(b"")
+    with Run(folders[0], folders[1], out, SETTINGS) as noted:
+        assert [row.name for row in noted.score(None, resume=False, force=False, threads=1) if row.error] == ["01"]
+    path.write_bytes(content)
+    assert call("evaluate", *folders, "--out", out, "--resume") == 0
+    assert rows_of(out)["01"]["error"] == "" and len(rows_of(out)) == 23 and not partial.exists()
+
+
+def test_a_report_is_not_replaced_by_a_resumed_run(folders: Any, tmp_path: Path) -> None:
+    report = tmp_path / "report.html"
+    report.write_text("mine")
+    (tmp_path / "scores.csv.partial").write_text("{}")
+    with pytest.raises(Exception, match=r"report.html is there already; --force replaces it$"):
+        call("evaluate", *folders, "--out", tmp_path / "scores.csv", "--report", report, "--resume")
+    assert report.read_text() == "mine"
+
+
 def test_interrupted_from_the_keyboard(folders: Any, tmp_path: Path) -> None:
     import signal
 
@@ -230,7 +328,7 @@ def test_interrupted_from_the_keyboard(folders: Any, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert re.fullmatch(r"Interrupted\. .*--resume goes on with it\.\n", errors)
+    assert re.fullmatch(r"Interrupted\. What was scored is in .*; --resume goes on with it\.\n", errors)
     assert call("evaluate", *folders, "--out", out, "--resume") == 0
     assert len(rows_of(out)) == 423
 
@@ -294,7 +392,7 @@ def test_a_folder_of_bad_files(corpus: list[Path], tmp_path: Path) -> None:
     status, output, errors, _, memory = measured(
         "evaluate", predictions, targets, "--out", out, "--report", report, cwd=tmp_path
     )
-    assert (status, errors) == (2, "")
+    assert status == 2 and re.fullmatch(r"(Note: .*\n)?", errors)
     assert memory <= 2**30
     with out.open(newline="", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))

@@ -5,11 +5,14 @@ from frameworks import require
 
 require("jax", "typer", "PIL", "tifffile", "skimage")
 
+import re
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
+import hostile
 import numpy as np
 import pytest
 import reference
@@ -45,8 +48,9 @@ def tiff(array: np.ndarray, **options: Any) -> Callable[[Path], object]:
     return lambda path: tifffile.imwrite(path, array, **options)
 
 
-RGB, PLANAR = {"photometric": "rgb"}, {"photometric": "rgb", "planarconfig": "separate"}
-ASSOCIATED = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
+RGB: dict[str, Any] = {"photometric": "rgb"}
+PLANAR: dict[str, Any] = RGB | {"planarconfig": "separate"}
+STRAIGHT: dict[str, Any] = RGB | {"extrasamples": ["unassalpha"]}
 # File, what writes it, what it holds, white.
 EXACT: dict[str, tuple[str, Callable[[Path], object], np.ndarray, float]] = {
     "PNG, grey": ("a.png", pillow(BYTES[..., 0]), BYTES[..., 0], 255),
@@ -76,7 +80,7 @@ EXACT: dict[str, tuple[str, Callable[[Path], object], np.ndarray, float]] = {
     "TIFF, 16-bit colour, zip": ("a.tif", tiff(WORDS[..., :3], compression="zlib", **RGB), WORDS[..., :3], 65535),
     "TIFF, 16-bit colour, tiles": ("a.tif", tiff(WORDS[..., :3], tile=(16, 16), **RGB), WORDS[..., :3], 65535),
     "TIFF, 16-bit colour, planes": ("a.tif", tiff(np.moveaxis(WORDS[..., :3], -1, 0), **PLANAR), WORDS[..., :3], 65535),
-    "TIFF, 16-bit alpha": ("a.tif", tiff(WORDS, **ASSOCIATED), WORDS, 65535),
+    "TIFF, 16-bit alpha": ("a.tif", tiff(WORDS, **STRAIGHT), WORDS, 65535),
     "TIFF, float grey": ("a.tif", tiff(FLOATS[..., 0]), FLOATS[..., 0], 1),
     "TIFF, float colour": ("a.tif", tiff(FLOATS[..., :3], **RGB), FLOATS[..., :3], 1),
     "TIFF, float16": ("a.tif", tiff(FLOATS[..., 0].astype(np.float16)), FLOATS[..., 0].astype(np.float16), 1),
@@ -89,7 +93,7 @@ def in_float64(pixels: np.ndarray, white: float, color: bool) -> np.ndarray:
     pixels = pixels.astype(np.float64)
     if pixels.ndim == 3 and pixels.shape[-1] == 4:
         share = pixels[..., 3:] / white
-        pixels = pixels[..., :3] * share + white * (1 - share)
+        pixels = np.rint(pixels[..., :3] * share + white * (1 - share))
     if color:
         return pixels if pixels.ndim == 3 else np.stack([pixels] * 3, axis=-1)
     return pixels @ np.array(LUMA) if pixels.ndim == 3 else pixels
@@ -105,7 +109,10 @@ def test_what_is_in_the_file(
     expected = in_float64(pixels, white, color)
     assert found.white == white
     assert found.pixels.shape == expected.shape
-    np.testing.assert_allclose(found.pixels, expected, rtol=0, atol=3e-7 * white)
+    # Half a level may be rounded otherwise.
+    rounded = np.abs(found.pixels - expected) > 3e-7 * white
+    assert rounded.mean() < (0.01 if pixels.ndim == 3 and pixels.shape[-1] == 4 else 1e-12)
+    np.testing.assert_allclose(found.pixels, expected, rtol=0, atol=1.001 if rounded.any() else 3e-7 * white)
 
 
 @pytest.mark.parametrize(("name", "write", "pixels", "white"), EXACT.values(), ids=EXACT)
@@ -118,8 +125,8 @@ def test_values_are_those_of_the_reference(
     scores = score(read_pair(tmp_path / name, tmp_path / "target.tif", SETTINGS), SETTINGS)
     a, b = (in_float64(x, white, False) / white for x in (pixels, other))
     general, specific = reference.terms(a, b)
-    np.testing.assert_allclose([scores.general, scores.specific], [general, specific], rtol=2e-6)
-    np.testing.assert_allclose(scores.value, 0.1 * general + 0.9 * specific, rtol=2e-6)
+    np.testing.assert_allclose([scores.general, scores.specific], [general, specific], rtol=5e-6)
+    np.testing.assert_allclose(scores.value, 0.1 * general + 0.9 * specific, rtol=5e-6)
     np.testing.assert_allclose(scores.mse, np.mean((a - b) ** 2), rtol=1e-5)
 
 
@@ -148,7 +155,7 @@ def test_upright(tmp_path: Path, name: str, orientation: int) -> None:
     found = read(tmp_path / name, color=False, max_pixels=10**6).pixels
     expected = turns[orientation - 1](upright)
     assert found.shape == expected.shape
-    assert np.abs(found - expected.astype(np.float32)).mean() < 6
+    assert np.abs(found - expected.astype(np.float32)).mean() <= (0 if name in ("a.png", "a.tif") else 6)
 
 
 @pytest.mark.parametrize(
@@ -167,8 +174,9 @@ def test_what_was_done_is_said(tmp_path: Path, write: Callable[[Path], object], 
 def test_cmyk_is_converted_and_said(tmp_path: Path) -> None:
     pillow(BYTES[..., :3], "CMYK", quality=100)(tmp_path / "a.jpg")
     found = read(tmp_path / "a.jpg", color=True, max_pixels=10**6)
-    assert any("CMYK" in note for note in found.notes)
-    assert found.pixels.shape == (37, 50, 3)
+    assert found.notes == ("CMYK converted to RGB without a colour profile",)
+    # Without black, the one is the other's negative, and JPEG loses some of the noise.
+    assert np.abs(found.pixels - BYTES[..., :3].astype(np.float32)).mean() < 20
 
 
 def test_transparent_palettes(tmp_path: Path) -> None:
@@ -195,6 +203,67 @@ def test_several_pictures_in_a_file(tmp_path: Path) -> None:
         np.testing.assert_allclose(found.pixels, BYTES[..., 0], atol=1e-4)
     tifffile.imwrite(tmp_path / "b.tif", np.stack([FLOATS[..., 0]] * 2).astype(np.float64))
     assert "the first of several pictures in the file" in read(tmp_path / "b.tif", color=False, max_pixels=10**6).notes
+
+
+KINDS: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "premultiplied 16 bits": ("a.tif", tiff(WORDS, photometric="rgb", extrasamples=["assocalpha"]), "RGBa;16L"),
+    "12 bits": ("a.tif", lambda path: path.write_bytes(twelve_bits()), "I;12"),
+    "grey and alpha of 16 bits": ("a.png", lambda path: path.write_bytes(grey_and_alpha()), "LA;16B"),
+    "a transparent colour in 16 bits": ("a.png", lambda path: path.write_bytes(transparent_colour()), "transparent"),
+    "floats of which 0 is white": ("a.tif", tiff(FLOATS[..., 0], photometric="miniswhite"), "0 as white"),
+    "float64 beyond float32": ("a.tif", tiff(np.full((9, 9), 1e300)), "too large for float32"),
+    "integers of 32 bits": ("a.tif", tiff(WORDS[..., 0].astype(np.int32)), "not supported"),
+    "signed integers": ("a.tif", tiff(BYTES[..., 0].astype(np.int8)), "int8"),
+    "five channels": ("a.tif", tiff(np.zeros((9, 9, 5), np.uint16), planarconfig="contig"), "not supported"),
+    "LZMA": ("a.tif", tiff(FLOATS[..., :3], compression="lzma", **RGB), "compression"),
+}
+
+
+def twelve_bits() -> bytes:
+    tags = {"t256": 8, "t257": 8, "t258": 12, "t259": 1, "t262": 1, "t277": 1, "t278": 8}
+    return hostile.tiff(b"\xff" * 96, **{name: (4, 1, value) for name, value in tags.items()})
+
+
+def grey_and_alpha() -> bytes:
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in WORDS[..., :2])
+    return hostile.png(50, 37, 16, 4, zlib.compress(rows))
+
+
+def transparent_colour() -> bytes:
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in WORDS[..., :3])
+    return hostile.png(50, 37, 16, 2, zlib.compress(rows), hostile.chunk(b"tRNS", bytes(6)))
+
+
+@pytest.mark.parametrize(("name", "write", "says"), KINDS.values(), ids=KINDS)
+def test_what_would_be_read_wrongly_is_refused(
+    tmp_path: Path, name: str, write: Callable[[Path], object], says: str
+) -> None:
+    write(tmp_path / name)
+    with pytest.raises(Failure, match=re.escape(says)):
+        read(tmp_path / name, color=False, max_pixels=10**6)
+
+
+def test_large_tiffs_and_telephones(tmp_path: Path) -> None:
+    cases: list[tuple[np.ndarray, dict[str, Any]]] = [(FLOATS[..., :3], RGB), (WORDS[..., 0], {})]
+    for pixels, options in cases:
+        tifffile.imwrite(tmp_path / "a.tif", pixels, bigtiff=True, **options)
+        found = read(tmp_path / "a.tif", color=pixels.ndim == 3, max_pixels=10**6)
+        np.testing.assert_array_equal(found.pixels, pixels)
+    images = [Image.fromarray(BYTES[..., :3]), Image.fromarray(BYTES[::-1, :, :3])]
+    images[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=images[1:], quality=100)
+    found = read(tmp_path / "a.jpg", color=True, max_pixels=10**6)
+    assert found.notes == ("the first of several pictures in the file",)
+
+
+def test_floats_that_are_not_up_to_1(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        tifffile.imwrite(tmp_path / f"{name}.tif", 255 * FLOATS[..., 0])
+    paths = tmp_path / "a.tif", tmp_path / "b.tif"
+    assert all("--data-range says what is white" in note for note in read_pair(*paths, SETTINGS).notes)
+    assert read_pair(*paths, SETTINGS._replace(data_range=255.0)).notes == ()
+    tifffile.imwrite(tmp_path / "b.tif", 1e30 * FLOATS[..., 0])
+    with pytest.raises(Failure, match="too large for float32; --data-range"):
+        score(read_pair(*paths, SETTINGS), SETTINGS)
 
 
 def test_pixels_are_capped_before_decoding(tmp_path: Path) -> None:

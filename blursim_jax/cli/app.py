@@ -3,6 +3,8 @@
 import json as json_module
 import math
 import os
+import re
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -26,10 +28,21 @@ app = typer.Typer(
 
 def run() -> NoReturn:
     """Run the command line: bad input is one line on stderr and exit status 2."""
-    # What decoders have to say beside their errors: in Python, and in C, which goes past `sys.stderr`.
+    # What decoders have to say beside their errors.
     warnings.filterwarnings("ignore")
-    sys.stderr = open(os.dup(2), "w", buffering=1, errors="backslashreplace")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    # Closed by whoever started the command; a file that it opens must not take their place.
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files may be no text.
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
+    if hasattr(signal, "SIGPIPE"):
+        # If nobody reads its output, it ends as other programs do.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         status = app(prog_name="blursim", standalone_mode=False)
         sys.stdout.flush()
@@ -39,17 +52,19 @@ def run() -> NoReturn:
         sys.exit(130)
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(130)
-    except BrokenPipeError:
-        # Whoever read the output has gone. Nothing more is written to it, when Python ends either.
-        sys.stdout = None
-        sys.exit(0)
     except TyperException as error:
         message = error.format_message()
     except (Failure, OSError, ValueError, TypeError) as error:
         message = str(error)
     except MemoryError:
         message = "not enough memory for images of this size"
-    print("Error:", printable(" ".join(message.split())), file=sys.stderr)
+    # The compiled code's, of memory above all.
+    except RuntimeError as error:
+        message = str(error).partition("\n")[0]
+    # Errors of the library name what the option is called there. Help alone, where no command is given, has no message.
+    message = re.sub(r"^(alpha|sobel_kernel_size|data_range): ", lambda m: f"--{m[1].replace('_', '-')}: ", message)
+    if message:
+        print("Error:", printable(" ".join(message.splitlines())), file=sys.stderr)
     sys.exit(2)
 
 
@@ -98,6 +113,8 @@ def compare(
 ) -> int:
     """Compare two images: BlurSim and its terms, with MSE, PSNR and SSIM beside them.
 
+    Of two restorations the one with the lower BlurSim, under the same options, is nearer to the target.
+
     [bold]Examples[/bold]
 
     blursim compare restored.png sharp.png
@@ -112,7 +129,7 @@ def compare(
         alpha, sobel_kernel_size, spectrum, normalization, color, data_range, resize, crop, max_pixels
     )
     settings.check()
-    check_outputs(figure, force=force)
+    check_outputs(figure, force=force, inputs=(prediction, target))
     pair = pairs.read_pair(prediction, target, settings)
     texts.print_notes(pair.notes)
     scores = pairs.score(pair, settings)
@@ -121,10 +138,11 @@ def compare(
 
         figures.save(figures.draw_comparison(pair, settings, scores, (prediction.name, target.name)), figure)
     if json:
-        print_json({"prediction": str(prediction), "target": str(target), **scores._asdict()})
+        found = {"prediction": str(prediction), "target": str(target), **scores._asdict()}
+        print_json(found | {"options": settings._asdict()})
     else:
         texts.print_scores(scores)
-    return int(fail_above is not None and scores.value > fail_above)
+    return status_of(scores.value, fail_above)
 
 
 @app.command()
@@ -163,8 +181,8 @@ def matrix(
     settings.check()
     if len(images) < 2:
         raise Failure("IMAGES: expected two images or more, got one")
-    check_outputs(figure, force=force)
-    arrays, white, notes = pairs.read_all(images, settings)
+    check_outputs(figure, force=force, inputs=images)
+    arrays, white, notes = pairs.read_all(images, settings, model=0)
     texts.print_notes(notes)
     values = matrices.compare_all(arrays, white, settings)
     names = matrices.names_of(images)
@@ -173,7 +191,8 @@ def matrix(
 
         figures.save(figures.draw_matrix(values, arrays, white, names), figure)
     if format == "json":
-        print_json({"images": [str(image) for image in images], "values": values.tolist()})
+        found = {"images": [str(image) for image in images], "values": values.tolist()}
+        print_json(found | {"options": settings._asdict()})
     else:
         texts.print_matrix(values, names, csv=format == "csv")
 
@@ -191,17 +210,15 @@ def evaluate(
     resize: options.Resize = False,
     crop: options.Crop = False,
     max_pixels: options.MaxPixels = MAX_PIXELS,
-    out: Annotated[
-        Path, typer.Option(help="The table to write: a CSV.", dir_okay=False, rich_help_panel=OUTPUT)
-    ] = Path("blursim.csv"),
-    report: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write a report with the worst pairs: one HTML file.", dir_okay=False, rich_help_panel=OUTPUT
-        ),
-    ] = None,
+    out: Annotated[Path, options.table("The table to write: a CSV.")] = Path("blursim.csv"),
+    report: Annotated[Path | None, options.table("Write a report with the worst pairs: one HTML file.")] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with a run that was interrupted.", rich_help_panel=OUTPUT)
+        bool,
+        typer.Option(
+            "--resume",
+            help="Go on with a run of the same folders and options that was interrupted. What has an error keeps it.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
     threads: Annotated[
         int | None,
@@ -211,10 +228,10 @@ def evaluate(
     force: options.Force = False,
     fail_above: options.FailAbove = None,
 ) -> int:
-    """Score a folder of results against a folder of targets, matched by path without suffix.
+    """Score a folder of results against a folder of targets, matched by path without suffix: a/x.png with a/x.jpg.
 
-    A row a pair goes to the CSV, in the order of names; a pair that cannot be compared has its error there, and the
-    exit status is 2 at the end. Folders inside are gone through too, links to folders are not.
+    The CSV has a row a pair, in the order of names. A pair that cannot be compared has its error there, and in the end
+    the exit status is 2. Folders inside are gone through too; links to folders and hidden files are not.
 
     [bold]Examples[/bold]
 
@@ -230,19 +247,19 @@ def evaluate(
         alpha, sobel_kernel_size, spectrum, normalization, color, data_range, resize, crop, max_pixels
     )
     settings.check()
-    run = folders.Run(predictions, targets, out, settings)
-    rows = run.score(report, resume=resume, force=force, threads=threads)
-    summary = reports.summarize(rows)
-    if report is not None:
-        reports.write(report, run, rows, summary)
-    run.finish(rows)
+    with folders.Run(predictions, targets, out, settings) as run:
+        rows = run.score(report, resume=resume, force=force, threads=threads)
+        summary = reports.summarize(rows)
+        run.write(rows)
+        if report is not None:
+            reports.write(report, run, rows, summary)
+        run.finish()
     if json:
-        print_json(summary._asdict())
+        print_json(summary._asdict() | {"options": settings._asdict()})
     else:
         texts.print_summary(summary, [path for path in (out, report) if path is not None])
-    if summary.failed:
-        return 2
-    return int(fail_above is not None and summary.mean is not None and summary.mean > fail_above)
+    status = status_of(summary.mean, fail_above)
+    return 2 if summary.failed else status
 
 
 @app.command()
@@ -255,12 +272,13 @@ def sweep(
     data_range: options.DataRange = None,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     out: Annotated[Path, options.picture("The curves to write: a PNG.")] = Path("sweep.png"),
-    csv: Annotated[Path | None, options.picture("The numbers to write: a CSV.")] = None,
+    csv: Annotated[Path | None, options.table("The numbers to write: a CSV.")] = None,
     force: options.Force = False,
 ) -> None:
     """See what blur, noise, shift and brightness do to BlurSim and its terms, for every choice of --spectrum.
 
-    A loss suits a task if it grows with what the task should remove, and stays low for what does not matter.
+    A loss suits a task if it grows with what the task should remove, and stays low for what does not matter. To compare
+    kernel sizes or normalizations, run it once for each, with another --out.
 
     [bold]Examples[/bold]
 
@@ -275,14 +293,23 @@ def sweep(
         alpha, sobel_kernel_size, "magnitude", normalization, color, data_range, False, False, max_pixels
     )
     settings.check()
-    check_outputs(out, csv, force=force)
+    check_outputs(out, csv, force=force, inputs=[image])
     picture = read(image, color=color, max_pixels=max_pixels)
     texts.print_notes([f"{image}: {', '.join(picture.notes)}"] if picture.notes else [])
     rows = sweeps.sweep(picture, settings)
     figures.save(figures.draw_sweep(rows, settings, image.name), out)
     if csv is not None:
-        sweeps.write(rows, csv)
+        sweeps.write(rows, settings, csv)
+    texts.print_sweep(rows)
     print(f"Wrote {' and '.join(printable(path) for path in (out, csv) if path is not None)}.")
+
+
+def status_of(value: float | None, limit: float | None) -> int:
+    """The exit status of a value, and the reason on stderr if it is 1."""
+    if limit is None or value is None or value <= limit:
+        return 0
+    print(f"BlurSim {value:.6g} is above --fail-above {limit:.6g}", file=sys.stderr)
+    return 1
 
 
 def print_json(content: dict[str, Any]) -> None:

@@ -8,20 +8,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from blursim_jax import _checks, blursim_terms
-from blursim_jax.cli.pairs import Pair, Settings, psnr_of
+from blursim_jax import blursim_terms
+from blursim_jax.cli.pairs import TOO_LARGE, Pair, Settings, psnr_of
 
+# Name, pair, and value, general, specific, MSE and PSNR, or what went wrong.
+Scored = tuple[str, Pair, list[float] | str]
 # Of one batch, and of all that wait for theirs to be full.
 BATCH_PIXELS, WAITING_PIXELS = 2**20, 2**25
-# More sizes of images than this: the oldest compiled programs are let go, for memory to stay what it is.
+# More sizes of images than this: compiled programs are let go, for memory to stay what it is.
 PROGRAMS = 32
 
 
 class Batches:
-    """Pairs by shape and dtype, scored when there are enough of a kind.
-
-    What `add` and `rest` give are batches: for each pair its name, value, general, specific, MSE and PSNR, and shape.
-    """
+    """Pairs by shape and dtype, scored when there are enough of a kind."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -29,15 +28,9 @@ class Batches:
         self.compiled: set[tuple] = set()
         self.pixels = 0
 
-    def add(self, name: str, pair: Pair) -> list:
-        """Take a pair, and give a batch if one is full, else an empty one.
-
-        Raises:
-            ValueError: The loss takes no images of this shape.
-        """
+    def add(self, name: str, pair: Pair) -> list[Scored]:
+        """Take a pair, and give a batch if one is full, else an empty one."""
         shape = pair.prediction.shape
-        options = _checks.check_options(*self.settings.options(pair.data_range).values())
-        _checks.check_shapes(shape, shape, options)
         key = shape, pair.prediction.dtype.name, pair.data_range
         self.waiting.setdefault(key, []).append((name, pair))
         self.pixels += pair.prediction.size
@@ -47,12 +40,12 @@ class Batches:
             return self._score(max(self.waiting, key=lambda k: len(self.waiting[k]) * k[0][0] * k[0][1]))
         return []
 
-    def rest(self) -> Iterator[list]:
+    def rest(self) -> Iterator[list[Scored]]:
         """Give the batches that are not full."""
         while self.waiting:
             yield self._score(next(iter(self.waiting)))
 
-    def _score(self, key: tuple) -> list:
+    def _score(self, key: tuple) -> list[Scored]:
         batch = self.waiting.pop(key)
         shape, _, data_range = key
         self.pixels -= len(batch) * batch[0][1].prediction.size
@@ -63,12 +56,17 @@ class Batches:
         # Filled up, so that every batch of a shape runs the same program.
         filled = batch + batch[-1:] * (_batch_size(shape) - len(batch))
         a, b = (np.stack([pair[i] for _, pair in filled]) for i in (0, 1))
-        terms = np.asarray(_score(a, b, **self.settings.options(data_range)), np.float64)
-        results = []
-        for (name, _), (general, specific, mse) in zip(batch, terms.T, strict=False):
-            values = self.settings.mix(general, specific), general, specific, mse, psnr_of(mse)
-            results.append((name, list(map(float, values)), shape))
-        return results
+        try:
+            found = np.asarray(_score(a, b, **self.settings.options(data_range)), np.float64)
+        # Of memory, for images of this size.
+        except RuntimeError as error:
+            return [(name, pair, str(error).partition("\n")[0]) for name, pair in batch]
+        return [(name, pair, self._numbers(*terms)) for (name, pair), terms in zip(batch, found.T, strict=False)]
+
+    def _numbers(self, general: float, specific: float, mse: float) -> list[float] | str:
+        if not np.isfinite([general, specific, mse]).all():
+            return TOO_LARGE
+        return [float(x) for x in (self.settings.mix(general, specific), general, specific, mse, psnr_of(mse))]
 
 
 def _batch_size(shape: tuple[int, ...]) -> int:
@@ -83,7 +81,7 @@ def _score(a: jax.Array, b: jax.Array, **options: Any) -> tuple[jax.Array, ...]:
     """General, specific and MSE of every pair, one after the other: so a pair has the same bits in any batch."""
 
     def one(pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
-        x, y = (z.astype(jnp.float32) / options["data_range"] for z in pair)
-        return *blursim_terms(*pair, **options), jnp.mean(jnp.square(x - y))
+        x, y = (z.astype(jnp.float32) for z in pair)
+        return *blursim_terms(*pair, **options), jnp.mean(jnp.square((x - y) / options["data_range"]))
 
     return jax.lax.map(one, (a, b))

@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 
 from blursim_jax import blursim_maps
-from blursim_jax.cli.files import printable, replacing
+from blursim_jax.cli.files import replacing, shortened
 from blursim_jax.cli.pairs import Pair, Scores, Settings
 from blursim_jax.cli.sweeps import DISTORTIONS, SPECTRA, Level
 
@@ -112,6 +112,8 @@ def draw_sweep(rows: Sequence[Level], settings: Settings, name: str) -> Figure:
             for term, (color, style) in LINES.items():
                 levels, values = [p.level for p in points], [getattr(p, term) for p in points]
                 axes.plot(levels, values, style, color=color, marker=".", label=term)
+            largest = max(max(row.general, row.specific) for row in rows if row.spectrum == spectrum)
+            axes.set_yscale("symlog", linthresh=largest / 1000)
             axes.grid(alpha=0.3)
             if spectrum == SPECTRA[-1]:
                 axes.set_xlabel(distortion)
@@ -131,7 +133,8 @@ def draw_sweep(rows: Sequence[Level], settings: Settings, name: str) -> Figure:
 def to_png(figure: Figure) -> bytes:
     """The picture as the bytes of a PNG."""
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=100)
+    # Nothing at the rim is cut off.
+    figure.savefig(content, format="png", dpi=100, bbox_inches="tight", pad_inches=0.15)
     return content.getvalue()
 
 
@@ -148,9 +151,12 @@ def _show(axes: Axes, values: np.ndarray, title: str, *, frequencies: bool = Fal
         axes.set(xticks=[-0.5, 0, 0.5], yticks=[-0.5, 0, 0.5])
         axes.tick_params(labelsize=8)
         axes.set_xlabel("cycles a pixel", fontsize=8)
-        height, width = values.shape
-        return axes.imshow(_thinned(values, peaks=True), extent=FREQUENCIES, aspect=height / width, **style)
+        return axes.imshow(_thinned(values, peaks=True), extent=FREQUENCIES, **style)
     axes.set(xticks=[], yticks=[])
+    height, width = values.shape[:2]
+    # A line of pixels would not be seen.
+    if not 1 / 8 <= height / width <= 8:
+        style["aspect"] = "auto"
     return axes.imshow(_thinned(values, peaks=values.ndim == 2 and style.get("cmap") != "gray"), **style)
 
 
@@ -172,7 +178,6 @@ def _thinned(values: np.ndarray, *, peaks: bool = False) -> np.ndarray:
     return squares.max(axis=(1, 3)) if peaks else squares.mean(axis=(1, 3))
 
 
-def _short(name: str, length: int = 40) -> str:
-    """A file's name as a caption: no formula, no line break, the middle left out where it is long."""
-    name = printable(name).replace("$", r"\$")
-    return name if len(name) <= length else f"{name[: length // 2]}…{name[-(length // 2) + 1 :]}"
+def _short(name: str, length: int = 28) -> str:
+    """A file's name as a caption, not as a formula."""
+    return shortened(name, length).replace("$", r"\$")

@@ -2,9 +2,10 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 
 class Failure(Exception):
@@ -20,19 +21,28 @@ def printable(text: object) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 
-def check_outputs(*outputs: Path | None, force: bool) -> None:
+def shortened(name: str, length: int) -> str:
+    """The same, of at most this length, without the middle where it is longer."""
+    name = printable(name)
+    return name if len(name) <= length else f"{name[: length // 2]}…{name[len(name) + length // 2 - length + 1 :]}"
+
+
+def check_outputs(*outputs: Path | None, force: bool, inputs: Iterable[Path] = ()) -> None:
     """See that these files can be written, and are not there yet unless `force` lets them be replaced.
 
     Raises:
-        Failure: If it is not so, or if two of them are the same.
+        Failure: If it is not so, if two of them are the same, or if one is an input.
     """
+    read = set(map(os.path.realpath, inputs))
     wanted = [path for path in outputs if path is not None]
-    if len({path.absolute() for path in wanted}) < len(wanted):
+    if len(set(map(os.path.realpath, wanted))) < len(wanted):
         raise Failure(f"{wanted[0]} is named for two outputs")
     for path in wanted:
         if path.exists() and not path.is_file():
             raise Failure(f"{path} is no file to write to")
-        if path.exists() and not force:
+        if os.path.realpath(path) in read:
+            raise Failure(f"{path} is read; name another file to write")
+        if os.path.lexists(path) and not force:
             raise Failure(f"{path} is there already; --force replaces it")
         try:
             tempfile.TemporaryFile(dir=path.parent).close()
@@ -40,9 +50,24 @@ def check_outputs(*outputs: Path | None, force: bool) -> None:
             raise Failure(f"cannot write to the folder {path.parent}: {error.strerror}") from error
 
 
+def lock(file: IO) -> bool:
+    """Keep other runs from an open file until it is closed; whether none has it."""
+    try:
+        import fcntl
+
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    # A system without such locks, and a file that is locked.
+    except ImportError:
+        return True
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path next to `path` that takes its place once written in full."""
+    """Yield a temporary path next to `path`, or to what it links to, that takes its place once written in full."""
+    path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary

@@ -1,8 +1,10 @@
 """Two folders of images: matched by name, decoded in parallel, scored in batches, and noted as it goes."""
 
 import collections
+import contextlib
 import csv
 import functools
+import itertools
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -10,11 +12,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
-from blursim_jax.cli.batches import Batches
-from blursim_jax.cli.files import Failure, Interruption, check_outputs, printable, replacing
+from blursim_jax.cli.batches import Batches, Scored
+from blursim_jax.cli.files import Failure, Interruption, check_outputs, lock, printable, replacing
 from blursim_jax.cli.images import KNOWN
 from blursim_jax.cli.pairs import Pair, Settings, read_pair
-from blursim_jax.cli.texts import progress
+from blursim_jax.cli.texts import print_notes, progress
+
+Names = dict[str, tuple[list[Path], list[Path]]]
 
 
 class Row(NamedTuple):
@@ -28,6 +32,7 @@ class Row(NamedTuple):
     psnr: str = ""
     height: str = ""
     width: str = ""
+    notes: str = ""
     error: str = ""
 
 
@@ -41,126 +46,153 @@ class Run:
     def __init__(self, predictions: Path, targets: Path, out: Path, settings: Settings) -> None:
         self.predictions, self.targets, self.out, self.settings = predictions, targets, out, settings
         self.partial = out.with_name(f"{out.name}.partial")
+        self._files = contextlib.ExitStack()
         self.head = [str(predictions.absolute()), str(targets.absolute()), list(settings)]
+        for folder in (predictions, targets):
+            if not folder.is_dir():
+                raise Failure(f"{printable(folder)} is not a folder")
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        """Let other runs in; say how to go on if the user ended it."""
+        self._files.close()
+        if kind is KeyboardInterrupt:
+            went = f"What was scored is in {self.partial}; --resume goes on with it."
+            raise Interruption(f"Interrupted. {went if self.partial.exists() else 'Nothing was scored yet.'}") from None
 
     def score(self, report: Path | None, *, resume: bool, force: bool, threads: int | None) -> list[Row]:
-        """Score every pair that is not noted yet, and return the rows of all, in the order of names.
+        """Score every pair that has no score yet, and return the rows of all, in the order of names.
 
         Raises:
-            Failure: An output is there already, there is nothing to resume, or no image in the folders.
+            Failure: An output is there already, there is nothing to resume, no image in the folders, or another run is
+                at it.
         """
-        check_outputs(self.out, report, force=force or resume)
+        files = list(itertools.chain.from_iterable(itertools.chain(*pair) for pair in self._names.values()))
+        check_outputs(report, force=force, inputs=files)
+        check_outputs(self.out, report, self.partial, force=True, inputs=files)
+        if resume and not self.partial.exists():
+            complete = f"; {self.out} is complete" if self.out.exists() else ""
+            raise Failure(f"{self.partial} is not there: no interrupted run to resume{complete}")
         if not resume and not force and self.partial.exists():
             raise Failure(f"an interrupted run is in {self.partial}: --resume goes on with it, --force starts again")
-        if resume and self.out.exists() and not self.partial.exists():
-            with self.out.open(newline="", errors="surrogateescape") as file:
-                return [Row(*row) for row in list(csv.reader(file))[1:]]
-        done = self._noted() if resume else []
-        names = self._names
-        missing = sorted(set(names) - {row.name for row in done})
-        with self.partial.open("a" if resume else "w") as file, progress(len(names), len(done)) as advance:
-            if not resume:
-                file.write(json.dumps(self.head) + "\n")
-            try:
-                for rows in self._rows(missing, threads or os.cpu_count() or 1):
-                    file.write("".join(json.dumps(row) + "\n" for row in rows))
-                    file.flush()
-                    done += rows
-                    advance(len(rows))
-            except KeyboardInterrupt:
-                raise Interruption(
-                    f"Interrupted. What was scored is in {self.partial}; --resume goes on with it."
-                ) from None
-        return sorted(row for row in done if row.name in names)
+        if not resume:
+            check_outputs(self.out, force=force)
+        self._file = self._files.enter_context(self.partial.open("a+b"))
+        if not lock(self._file):
+            raise Failure(f"{self.partial} is written by another run")
+        done = {row.name: row for row in self._noted() if row.name in self._names} if resume else {}
+        if not resume:
+            self._file.truncate(0)
+            self._note([self.head])
+        # What had an error may have been mended.
+        missing = [name for name in sorted(self._names) if name not in done or done[name].error]
+        with progress(len(self._names), len(self._names) - len(missing)) as advance:
+            for rows in self._rows(missing, threads or os.cpu_count() or 1):
+                self._note(rows)
+                done |= {row.name: row for row in rows}
+                advance(len(rows))
+        return [done[name] for name in sorted(done)]
 
-    def finish(self, rows: list[Row]) -> None:
-        """Write the CSV, and remove what was noted on the way."""
+    def write(self, rows: list[Row]) -> None:
+        """Write the CSV."""
         with replacing(self.out) as path, path.open("w", newline="", errors="surrogateescape") as file:
-            csv.writer(file, lineterminator="\n").writerows([Row._fields, *rows])
+            csv.writer(file).writerows([Row._fields, *rows])
+
+    def finish(self) -> None:
+        """Remove what was noted on the way."""
         self.partial.unlink(missing_ok=True)
 
     def files_of(self, name: str) -> tuple[Path, Path]:
-        """Both images of a pair."""
+        """Both images of a pair.
+
+        Raises:
+            Failure: One is not there, or there are several.
+        """
+        for folder, paths in zip((self.predictions, self.targets), self._names[name], strict=True):
+            if len(paths) != 1:
+                found = ", ".join(printable(path.name) for path in paths) or "none"
+                raise Failure(f"expected one image of this name in {printable(folder)}, found {found}")
         (prediction,), (target,) = self._names[name]
         return prediction, target
 
+    def _note(self, lines: list) -> None:
+        self._file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
+        self._file.flush()
+
     def _noted(self) -> list[Row]:
-        if not self.partial.exists():
-            raise Failure(f"{self.partial} is not there: no interrupted run to resume")
-        with self.partial.open("r+b") as file:
-            content = file.read()
-            # What was being written when the run was interrupted.
-            file.truncate(content.rfind(b"\n") + 1)
+        self._file.seek(0)
+        content = self._file.read()
+        # Without what was being written when the run was interrupted.
+        whole = content.rfind(b"\n") + 1
         try:
-            head, *rows = map(json.loads, content[: content.rfind(b"\n") + 1].splitlines())
+            head, *rows = map(json.loads, content[:whole].splitlines())
             rows = [Row(*row) for row in rows]
         except (ValueError, TypeError) as error:
             raise Failure(f"{self.partial} is damaged; --force starts again") from error
         if head != self.head:
             raise Failure(f"the run in {self.partial} has other folders or options; --force starts again")
+        self._file.truncate(whole)
         return rows
 
     @functools.cached_property
-    def _names(self) -> dict[str, tuple[list[Path], list[Path]]]:
+    def _names(self) -> Names:
         """The files of each name, which is the path in the folder without suffix: predictions, targets."""
-        names: dict[str, tuple[list[Path], list[Path]]] = collections.defaultdict(lambda: ([], []))
+        names: Names = collections.defaultdict(lambda: ([], []))
+        others = 0
         for i, folder in enumerate((self.predictions, self.targets)):
-            for path in _images(folder):
-                names[path.relative_to(folder).with_suffix("").as_posix()][i].append(path)
+            for path in _files(folder):
+                if path.suffix.lower() in KNOWN:
+                    names[path.relative_to(folder).with_suffix("").as_posix()][i].append(path)
+                else:
+                    others += 1
+            if not any(pair[i] for pair in names.values()):
+                raise Failure(f"no images ({', '.join(sorted(KNOWN))}) in {printable(folder)}")
+        if not any(predictions and targets for predictions, targets in names.values()):
+            raise Failure(f"no names in common between {printable(self.predictions)} and {printable(self.targets)}")
+        if others:
+            print_notes([f"left out {others} file{'s' * (others > 1)} of other kinds, by suffix"])
         return names
 
     def _rows(self, missing: list[str], threads: int) -> Iterator[list[Row]]:
         batches = Batches(self.settings)
 
         def read(name: str) -> Pair:
-            for role, paths in zip(("prediction", "target"), self._names[name], strict=True):
-                if len(paths) != 1:
-                    found = ", ".join(printable(path.name) for path in paths) or "none"
-                    raise Failure(f"expected one {role} of this name, found {found}")
-            return read_pair(*self.files_of(name), self.settings)
+            pair = read_pair(*self.files_of(name), self.settings)
+            self.settings.check_shape(pair.prediction.shape)
+            return pair
 
         for name, future in _in_order(read, missing, threads):
             try:
                 pair = future.result()
             except Failure as failure:
                 yield [Row(name, error=str(failure))]
-                continue
-            try:
-                yield _scored(batches.add(name, pair))
-            # The loss takes no such images: too small for the kernel, for instance.
-            except ValueError as error:
-                yield [Row(name, error=str(error))]
+            else:
+                yield list(map(_scored, batches.add(name, pair)))
         for batch in batches.rest():
-            yield _scored(batch)
+            yield list(map(_scored, batch))
 
 
-def _images(folder: Path) -> Iterator[Path]:
-    """Every file with an image's suffix in a folder and the folders inside, hidden ones left out."""
-    if not folder.is_dir():
-        raise Failure(f"{printable(folder)} is not a folder")
+def _files(folder: Path) -> Iterator[Path]:
+    """Every file in a folder and the folders inside, hidden ones left out."""
 
     def fail(error: OSError) -> None:
         raise Failure(f"{printable(error.filename)}: {error.strerror}")
 
-    found = False
     for here, folders, files in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in KNOWN:
-                found = True
-                yield Path(here, name)
-    if not found:
-        raise Failure(f"no images ({', '.join(sorted(KNOWN))}) in {printable(folder)}")
+        yield from (Path(here, name) for name in files if not name.startswith("."))
 
 
-def _in_order(read: Callable[[str], Pair], names: list[str], threads: int) -> Iterator:
+def _in_order(read: Callable[[str], Pair], names: list[str], threads: int) -> Iterator[tuple[str, Future[Pair]]]:
     """Each name with the future of its pair, of which no more than a few are decoded ahead."""
     ahead: collections.deque[tuple[str, Future[Pair]]] = collections.deque()
     pool = ThreadPoolExecutor(threads)
     try:
         for name in names:
             ahead.append((name, pool.submit(read, name)))
-            if len(ahead) > 2 * threads:
+            if len(ahead) > threads + 2:
                 yield ahead.popleft()
         while ahead:
             yield ahead.popleft()
@@ -168,8 +200,10 @@ def _in_order(read: Callable[[str], Pair], names: list[str], threads: int) -> It
         pool.shutdown(cancel_futures=True)
 
 
-def _scored(batch: list[tuple[str, list[float], tuple[int, ...]]]) -> list[Row]:
-    return [
-        Row(name, *(f"{x:.9g}" for x in numbers), height=str(shape[0]), width=str(shape[1]))
-        for name, numbers, shape in batch
-    ]
+def _scored(scored: Scored) -> Row:
+    name, pair, numbers = scored
+    if isinstance(numbers, str):
+        return Row(name, error=numbers)
+    height, width = pair.prediction.shape[:2]
+    values = (f"{x:.9g}" for x in numbers)
+    return Row(name, *values, height=str(height), width=str(width), notes="; ".join(pair.notes))

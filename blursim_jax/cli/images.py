@@ -1,18 +1,18 @@
-"""Image files to arrays: what is in a file is read as it is, converted where it says so, or refused.
+"""Image files to arrays: what is in a file is read as it is, converted and that said, or refused.
 
 Greyscale is luma, `0.299 R + 0.587 G + 0.114 B`, unrounded.
 """
 
-import logging
 import os
+import re
 import stat
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-import tifffile
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
+from blursim_jax.cli import tiffs
 from blursim_jax.cli.files import Failure, printable
 
 # Formats that Pillow may try, and what their files are called.
@@ -24,11 +24,14 @@ SUFFIXES = {
     "BMP": (".bmp",),
 }
 KNOWN = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
-LUMA = 0.299, 0.587, 0.114
+EIGHT_BITS = "1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+# At a time, for no copy of a large image to be made on the way.
+ROWS = 256
+# A JPEG has some ten; each takes as long as the whole of a usual one.
+SCANS = 64
 TAGS = ExifTags.Base
 
-# Of damaged files it says more than the error that it raises.
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 # Pillow's cap is another, and for the whole process. Ours comes before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
 
@@ -50,7 +53,7 @@ def read(path: Path, *, color: bool, max_pixels: int) -> Picture:
     try:
         with _open(path) as file:
             pixels, white, notes = _decode(file, path, max_pixels)
-        picture = Picture(_to_channels(pixels, color), white, tuple(notes))
+        return Picture(_to_channels(pixels, color), white, tuple(notes))
     except Failure as failure:
         raise Failure(f"{printable(path)}: {failure}") from failure
     except OSError as error:
@@ -58,7 +61,6 @@ def read(path: Path, *, color: bool, max_pixels: int) -> Picture:
     # Whatever a decoder raises at damaged bytes.
     except Exception as error:
         raise Failure(f"{printable(path)}: damaged ({type(error).__name__}: {printable(error)})") from error
-    return picture
 
 
 def _open(path: Path) -> BinaryIO:
@@ -75,64 +77,74 @@ def _decode(file: BinaryIO, path: Path, max_pixels: int) -> tuple[np.ndarray, fl
     try:
         image = Image.open(file, formats=list(SUFFIXES))
     except UnidentifiedImageError:
-        return _decode_tiff(file, max_pixels)
-    _check_size(*image.size, max_pixels)
-    suffix, expected = path.suffix.lower(), SUFFIXES[str(image.format)]
-    if suffix in KNOWN and suffix not in expected:
-        raise Failure(f"named {suffix}, but its content is {image.format}: name it {expected[0]}")
-    notes = ["the first of several pictures in the file"] if getattr(image, "is_animated", False) else []
+        return tiffs.decode(file, max_pixels)
+    tiffs.check_size(*image.size, max_pixels)
+    # A telephone's JPEG with several pictures.
+    kind = "JPEG" if image.format == "MPO" else str(image.format)
+    suffix = path.suffix.lower()
+    if suffix in KNOWN and suffix not in SUFFIXES[kind]:
+        raise Failure(f"named {suffix}, but its content is {kind}: name it {SUFFIXES[kind][0]}")
+    if "progressive" in image.info:
+        _check_scans(file)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         tags = image.tag_v2
-        # Signed numbers, 16 bits of which 0 is white, and of which a colour lies after the other: Pillow misreads them.
+        # Pillow misreads signed numbers, and beyond 8 bits white that is 0, and colours that lie one after the other.
         unusual = tags.get(TAGS.PhotometricInterpretation) == 0 or tags.get(TAGS.PlanarConfiguration) == 2
         if 2 in tags.get(TAGS.SampleFormat, ()) or (unusual and max(tags.get(TAGS.BitsPerSample, (1,))) > 8):
-            return _decode_tiff(file, max_pixels)
-    if image.mode == "F":
-        return _finite(np.asarray(_upright(image))), 1.0, notes
-    if image.mode.startswith("I;16"):
-        return np.asarray(_upright(image), np.uint16), 65535.0, [*notes, "16 bits"]
+            return tiffs.decode(file, max_pixels)
+    notes = ["the first of several pictures in the file"] if getattr(image, "is_animated", False) else []
+    with tiffs.without_messages():
+        return *_pixels_of(image, file, notes), notes
+
+
+def _pixels_of(image: Image.Image, file: BinaryIO, notes: list[str]) -> tuple[np.ndarray, float]:
     raw = _raw_mode(image)
-    if ";16" in raw and image.mode in ("RGB", "RGBA"):
-        return *_sixteen_bits(image, raw, file, notes), [*notes, "16 bits"]  # type: ignore[return-value]
-    if ";16" in raw or image.mode not in ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"):
-        raise Failure(
-            f"pixels of mode {raw or image.mode} are not supported; convert it to 8-bit or 16-bit RGB or grey"
-        )
-    return *_eight_bits(_upright(image), notes), notes
+    if image.mode == "F":
+        return tiffs.as_float32(np.asarray(_upright(image))), 1.0
+    if re.fullmatch(r"(I|RGB|RGBA);16[BLN]?", raw):
+        notes.append("16 bits")
+        if "transparency" in image.info:
+            raise Failure("a transparent colour in 16 bits is not supported")
+        if image.mode.startswith("I;16"):
+            return np.asarray(_upright(image), np.uint16), 65535.0
+        return _sixteen_bits(image, raw, file, notes), 65535.0
+    # What is left of more bits is of some kind that is read otherwise, or to 8 bits.
+    if image.mode not in EIGHT_BITS or (re.search(r";(12|16|32)", raw) and not raw.startswith("BGR")):
+        raise Failure(f"pixels of mode {raw or image.mode} are not supported; {tiffs.ADVICE}")
+    return _eight_bits(_upright(image), notes), 255.0
 
 
-def _eight_bits(image: Image.Image, notes: list[str]) -> tuple[np.ndarray, float]:
+def _eight_bits(image: Image.Image, notes: list[str]) -> np.ndarray:
     if image.mode in ("P", "PA"):
         notes.append("colours of a palette")
     elif image.mode == "CMYK":
         notes.append("CMYK converted to RGB without a colour profile")
+    elif image.mode == "La":
+        image = image.convert("LA")
     if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return _over_white(np.asarray(image), 255, notes), 255.0
+        return _over_white(np.asarray(image if image.mode == "RGBA" else image.convert("RGBA")), notes)
     if image.mode in ("1", "L"):
-        return np.asarray(image.convert("L")), 255.0
-    return np.asarray(image.convert("RGB")), 255.0
+        return np.asarray(image.convert("L"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _sixteen_bits(image: Image.Image, raw: str, file: BinaryIO, notes: list[str]) -> tuple[np.ndarray, float]:
+def _sixteen_bits(image: Image.Image, raw: str, file: BinaryIO, notes: list[str]) -> np.ndarray:
     """Colours of 16 bits, of which Pillow keeps the higher 8: once more in the other byte order it gives the lower."""
-    other = {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}[raw[-1]]
     high = _upright(image)
     pixels = np.empty((high.height, high.width, len(high.getbands())), np.uint16)
     for i, band in enumerate(high.getbands()):
         pixels[..., i] = np.left_shift(np.asarray(high.getchannel(band)), 8, dtype=np.uint16)
     del high
+    other = raw[:-1] + {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}[raw[-1]]
     image = Image.open(file, formats=[str(image.format)])
     image.tile = [  # type: ignore[attr-defined]
-        tile._replace(
-            args=raw[:-1] + other if isinstance(tile.args, str) else (raw[:-1] + other, *(tile.args or ())[1:])
-        )
+        tile._replace(args=other if isinstance(tile.args, str) else (other, *(tile.args or ())[1:]))
         for tile in image.tile  # type: ignore[attr-defined]
     ]
     low = _upright(image)
     for i, band in enumerate(low.getbands()):
         pixels[..., i] |= np.asarray(low.getchannel(band))
-    return _over_white(pixels, 65535, notes) if image.mode == "RGBA" else pixels, 65535.0
+    return _over_white(pixels, notes) if image.mode == "RGBA" else pixels
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -142,68 +154,31 @@ def _raw_mode(image: Image.Image) -> str:
     return str(args if isinstance(args, str) else args[0]) if args else ""
 
 
-def _decode_tiff(file: BinaryIO, max_pixels: int) -> tuple[np.ndarray, float, list[str]]:
-    """The kinds of TIFF that Pillow does not read, colours in floating point above all."""
+def _check_scans(file: BinaryIO) -> None:
     file.seek(0)
-    start = file.read(4)
-    if not start:
-        raise Failure("empty")
-    if start not in (b"II*\0", b"MM\0*"):
-        raise Failure("no PNG, JPEG, TIFF, WebP or BMP image")
+    if file.read().count(b"\xff\xda") > SCANS:
+        raise Failure(f"a JPEG of more than {SCANS} scans")
     file.seek(0)
-    notes: list[str] = []
-    with tifffile.TiffFile(file) as tiff:
-        page = tiff.pages.first
-        width, height = page.imagewidth, page.imagelength
-        _check_size(width, height, max_pixels)
-        if page.dtype is None or page.dtype.name not in ("float16", "float32", "float64", "uint16"):
-            raise Failure(f"pixels of type {page.dtype} are not supported; convert it to 8-bit or 16-bit RGB or grey")
-        if page.size > 4 * width * height:
-            raise Failure(f"pixels of shape {page.shape} are not supported; convert it to RGB or grey")
-        pixels = page.asarray()
-        if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
-            pixels = np.moveaxis(pixels, 0, -1)
-        if page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and pixels.dtype == np.uint16:
-            pixels = 65535 - pixels
-        orientation = page.tags.valueof(TAGS.Orientation, 1)
-        notes += ["the first of several pictures in the file"] if tiff.pages.is_multipage else []
-    if pixels.shape not in ((height, width), (height, width, 3)):
-        raise Failure(f"pixels of shape {pixels.shape} are not supported; convert it to RGB or grey")
-    if orientation != 1:
-        raise Failure("is not upright, in a TIFF of this kind; turn it")
-    if pixels.dtype == np.uint16:
-        return pixels, 65535.0, [*notes, "16 bits"]
-    notes += ["float64 rounded to float32"] if pixels.dtype == np.float64 else []
-    return _finite(pixels.astype(np.float32)), 1.0, notes
-
-
-def _finite(pixels: np.ndarray) -> np.ndarray:
-    if not np.isfinite(pixels).all():
-        raise Failure("has pixels that are infinite or no numbers")
-    return pixels
-
-
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width * height > max_pixels:
-        raise Failure(f"{width}x{height} is more than --max-pixels {max_pixels}")
-    if not width * height:
-        raise Failure(f"has no pixels, {width}x{height}")
 
 
 def _upright(image: Image.Image) -> Image.Image:
     """The image decoded, turned as its EXIF data say."""
     image.load()
-    return ImageOps.exif_transpose(image) or image
+    return ImageOps.exif_transpose(image) if image.getexif().get(TAGS.Orientation, 1) != 1 else image
 
 
-def _over_white(pixels: np.ndarray, white: int, notes: list[str]) -> np.ndarray:
-    """The colours (H, W, 3) of (H, W, 4), over a white ground where they are not opaque."""
-    alpha = pixels[..., 3:]
-    if alpha.min() == white:
+def _over_white(pixels: np.ndarray, notes: list[str]) -> np.ndarray:
+    """The colours (H, W, 3) of (H, W, 4), over a white ground where they are not opaque, rounded as a viewer does."""
+    white = np.iinfo(pixels.dtype).max
+    if pixels[..., 3].min() == white:
         return pixels[..., :3]
     notes.append("transparent parts over white")
-    share = alpha.astype(np.float32) / white
-    return pixels[..., :3] * share + white * (1 - share)
+    result = np.empty((*pixels.shape[:2], 3), pixels.dtype)
+    for i in range(0, len(pixels), ROWS):
+        rows = pixels[i : i + ROWS].astype(np.float32)
+        share = rows[..., 3:] / white
+        result[i : i + ROWS] = np.rint(rows[..., :3] * share + white * (1 - share))
+    return result
 
 
 def _to_channels(pixels: np.ndarray, color: bool) -> np.ndarray:
@@ -212,7 +187,12 @@ def _to_channels(pixels: np.ndarray, color: bool) -> np.ndarray:
         return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1)
     if pixels.ndim == 2:
         return pixels
-    if pixels.dtype == np.uint8:
-        # The same sum, several times faster.
-        return np.asarray(Image.fromarray(pixels).convert("F"))
-    return sum(np.float32(weight) * pixels[..., i] for i, weight in enumerate(LUMA))  # type: ignore[return-value]
+    result = np.empty(pixels.shape[:2], np.float32)
+    for i in range(0, len(pixels), ROWS):
+        rows = np.ascontiguousarray(pixels[i : i + ROWS])
+        # Pillow's sum of bytes is the same, several times faster.
+        is_bytes = rows.dtype == np.uint8
+        result[i : i + ROWS] = (
+            np.asarray(Image.fromarray(rows).convert("F")) if is_bytes else rows.astype(np.float32) @ LUMA
+        )
+    return result

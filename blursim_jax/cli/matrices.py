@@ -10,6 +10,7 @@ from blursim_jax.cli.pairs import Settings
 
 def compare_all(arrays: list[np.ndarray], white: float, settings: Settings) -> np.ndarray:
     """BlurSim of every prediction (row) with every target (column)."""
+    settings.check_shape(arrays[0].shape)
     options = settings.options(white)
     return np.array([[float(blursim(a, b, alpha=settings.alpha, **options)) for b in arrays] for a in arrays])
 

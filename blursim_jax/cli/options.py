@@ -12,14 +12,20 @@ OUTPUT = "Output"
 Alpha = Annotated[
     float, typer.Option(min=0, max=1, help="Weight of Specific, the edges, against General.", rich_help_panel=LOSS)
 ]
-KernelSize = Annotated[int, typer.Option(help="Side of the Sobel kernel: 3, 5 or 7.", rich_help_panel=LOSS)]
+KernelSize = Annotated[int, typer.Option(help="Side of the Sobel kernel.", metavar="3|5|7", rich_help_panel=LOSS)]
 Spectrum = Annotated[
-    Literal["magnitude", "complex", "log"], typer.Option(help="What General compares.", rich_help_panel=LOSS)
+    Literal["magnitude", "complex", "log"],
+    typer.Option(
+        help="What General compares of each frequency. magnitude: its strength, blind to shifts. complex: its place, "
+        "too. log: its strength by ratio, so that fine detail counts; blind to brightness.",
+        rich_help_panel=LOSS,
+    ),
 ]
 Normalization = Annotated[
     Literal["area", "relative"],
     typer.Option(
-        help="The original's, or relative to the target's contrast and edges: the same at any size of image.",
+        help="area: as published; changes with the size of images. relative: over the target's own contrast and edges, "
+        "to be compared between sizes and scenes; not the same with the two images exchanged.",
         rich_help_panel=LOSS,
     ),
 ]
@@ -49,17 +55,34 @@ Crop = Annotated[
 MaxPixels = Annotated[
     int, typer.Option(min=1, help="Refuse, before decoding, images of more pixels.", rich_help_panel=IMAGES)
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.", rich_help_panel=OUTPUT)]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print JSON; null is no number, or infinity.", rich_help_panel=OUTPUT)
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.", rich_help_panel=OUTPUT)]
 FailAbove = Annotated[
     float | None,
-    typer.Option(min=0, help="Exit with 1 if BlurSim (of folders: the mean) is above this.", rich_help_panel=OUTPUT),
+    typer.Option(
+        min=0,
+        help="Exit with 1 if BlurSim (of folders: its mean; errors still give 2) is above this.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 
 
 def picture(help: str) -> typer.models.OptionInfo:
     """An option that names a PNG to write."""
-    return typer.Option(help=help, dir_okay=False, rich_help_panel=OUTPUT)
+    return typer.Option(help=help, callback=_check_suffix, rich_help_panel=OUTPUT)
+
+
+def table(help: str) -> typer.models.OptionInfo:
+    """An option that names another file to write."""
+    return typer.Option(help=help, rich_help_panel=OUTPUT)
+
+
+def _check_suffix(path: Path | None) -> Path | None:
+    if path is not None and path.suffix.lower() != ".png":
+        raise typer.BadParameter(f"expected a name that ends in .png, got {path}")
+    return path
 
 
 Figure = Annotated[Path | None, picture("Write a picture of where, and at which frequencies, they differ: a PNG.")]

@@ -11,6 +11,8 @@ from blursim_jax import _checks
 from blursim_jax.cli.files import Failure, printable
 from blursim_jax.cli.images import read
 
+TOO_LARGE = "values are too large for float32; --data-range says what is white"
+
 
 class Settings(NamedTuple):
     """The options of the loss, and how images are read; None as data range is that of the files."""
@@ -32,6 +34,13 @@ class Settings(NamedTuple):
         _checks.check_alpha(self.alpha)
         if self.resize and self.crop:
             raise Failure("--resize and --crop exclude each other")
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """Raise `Failure` for images that the library would not take."""
+        try:
+            _checks.check_shapes(shape, shape, _checks.check_options(*self.options(1.0).values()))
+        except ValueError as error:
+            raise Failure(str(error)) from error
 
     def options(self, data_range: float) -> dict[str, Any]:
         """What `blursim_terms` and `blursim_maps` are called with."""
@@ -70,15 +79,20 @@ class Scores(NamedTuple):
 
 def read_pair(prediction: Path, target: Path, settings: Settings) -> Pair:
     """Read two images, and fit them to each other as the settings allow."""
-    arrays, data_range, notes = read_all([prediction, target], settings)
+    arrays, data_range, notes = read_all([prediction, target], settings, model=1)
     return Pair(arrays[0], arrays[1], data_range, notes)
 
 
-def read_all(paths: list[Path], settings: Settings) -> tuple[list[np.ndarray], float, tuple[str, ...]]:
-    """Read images to arrays of one shape and dtype, and say what value is white in them."""
+def read_all(paths: list[Path], settings: Settings, model: int) -> tuple[list[np.ndarray], float, tuple[str, ...]]:
+    """Read images to arrays of one shape, which may be that of the `model`, and dtype; say what value is white."""
     pictures = [read(path, color=settings.color, max_pixels=settings.max_pixels) for path in paths]
     notes = [f"{printable(path)}: {', '.join(p.notes)}" for path, p in zip(paths, pictures, strict=True) if p.notes]
     arrays = [picture.pixels for picture in pictures]
+    for path, picture in zip(paths, pictures, strict=True):
+        # Only floating point does not say what is white.
+        white = settings.data_range or picture.white
+        if picture.white == 1 and (picture.pixels.min() < -0.1 * white or picture.pixels.max() > 1.1 * white):
+            notes.append(f"{printable(path)}: has values beyond 0..{white:g}; --data-range says what is white")
     whites = {picture.white for picture in pictures}
     if settings.data_range is not None:
         white = settings.data_range
@@ -88,24 +102,25 @@ def read_all(paths: list[Path], settings: Settings) -> tuple[list[np.ndarray], f
         white, arrays = 1.0, [p.pixels / np.float32(p.white) for p in pictures]
         notes.append("the files differ in depth: each was divided by its own white")
     if len({array.shape for array in arrays}) > 1:
-        arrays = _fitted(arrays, paths, settings, notes)
+        arrays = _fitted(arrays, paths, settings, model, notes)
     if len({array.dtype for array in arrays}) > 1:
         arrays = [array.astype(np.float32) for array in arrays]
     return arrays, white, tuple(notes)
 
 
-def _fitted(arrays: list[np.ndarray], paths: list[Path], settings: Settings, notes: list[str]) -> list[np.ndarray]:
+def _fitted(
+    arrays: list[np.ndarray], paths: list[Path], settings: Settings, model: int, notes: list[str]
+) -> list[np.ndarray]:
     if settings.crop:
         height, width = (min(array.shape[i] for array in arrays) for i in (0, 1))
         notes.append(f"cropped to the middle {width}x{height}")
         starts = [((array.shape[0] - height) // 2, (array.shape[1] - width) // 2) for array in arrays]
         return [x[i : i + height, j : j + width] for x, (i, j) in zip(arrays, starts, strict=True)]
-    # Of two, the prediction is fitted to the target; of more, all are to the first.
-    model = arrays[-1] if len(arrays) == 2 else arrays[0]
-    size = model.shape[1], model.shape[0]
+    shape = arrays[model].shape
+    size = shape[1], shape[0]
     if settings.resize:
         notes.append(f"resized to {size[0]}x{size[1]} (Lanczos)")
-        return [array if array.shape == model.shape else _resized(array, size) for array in arrays]
+        return [array if array.shape == shape else _resized(array, size) for array in arrays]
     sizes = (f"{printable(path)} is {x.shape[1]}x{x.shape[0]}" for path, x in zip(paths, arrays, strict=True))
     raise Failure(f"sizes differ: {', '.join(sizes)}; --resize or --crop fits them")
 
@@ -123,12 +138,16 @@ def score(pair: Pair, settings: Settings) -> Scores:
 
     from blursim_jax import blursim_terms
 
+    settings.check_shape(pair.prediction.shape)
     general, specific = map(float, blursim_terms(pair.prediction, pair.target, **settings.options(pair.data_range)))
-    a, b = (x.astype(np.float64) / pair.data_range for x in pair[:2])
-    mse = float(np.mean((a - b) ** 2))
+    a, b = (x.astype(np.float32) for x in (pair.prediction, pair.target))
+    with np.errstate(over="ignore"):
+        mse = float(np.mean(np.square((a - b) / np.float32(pair.data_range)), dtype=np.float64))
+    if not np.isfinite([general, specific, mse]).all():
+        raise Failure(TOO_LARGE)
     ssim = math.nan
     if min(a.shape[:2]) >= 7:
-        ssim = structural_similarity(a, b, data_range=1.0, channel_axis=-1 if settings.color else None)
+        ssim = structural_similarity(a, b, data_range=pair.data_range, channel_axis=-1 if settings.color else None)
     return Scores(settings.mix(general, specific), general, specific, mse, psnr_of(mse), float(np.asarray(ssim)))
 
 

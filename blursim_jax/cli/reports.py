@@ -2,8 +2,9 @@
 
 import base64
 import html
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,22 +24,22 @@ class Summary(NamedTuple):
     mean: float | None
     median: float | None
     deciles: list[float]
-    worst: list[tuple[str, float]]
-    errors: list[tuple[str, str]]
+    worst: list[dict[str, Any]]
+    errors: list[dict[str, str]]
 
 
 def summarize(rows: "list[Row]") -> Summary:
     """Sum up the rows of a run."""
-    values = {row.name: float(row.value) for row in rows if not row.error}
-    errors = [(row.name, row.error) for row in rows if row.error]
-    found = np.array(list(values.values()))
+    values = [{"name": row.name, "value": float(row.value)} for row in rows if not row.error]
+    errors = [{"name": row.name, "error": row.error} for row in rows if row.error]
+    found = np.array([pair["value"] for pair in values])
     return Summary(
         scored=len(found),
         failed=len(errors),
         mean=float(found.mean()) if found.size else None,
         median=float(np.median(found)) if found.size else None,
         deciles=np.quantile(found, np.arange(1, 10) / 10).tolist() if found.size else [],
-        worst=sorted(values.items(), key=lambda item: -item[1])[:WORST],
+        worst=sorted(values, key=lambda pair: -pair["value"])[:WORST],
         errors=errors[:ERRORS],
     )
 
@@ -57,7 +58,7 @@ HEAD = """<!doctype html>
 body { color: var(--text); background: var(--ground); font: 16px/1.5 system-ui, sans-serif;
        max-width: 75rem; margin: 0 auto; padding: 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; }
-th, td { border-bottom: 1px solid var(--line); padding: .3rem .8rem; text-align: left; overflow-wrap: anywhere; }
+td { border-bottom: 1px solid var(--line); padding: .3rem .8rem; overflow-wrap: anywhere; min-width: 6rem; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 p { color: var(--soft); overflow-wrap: anywhere; }
 figure { margin: 1.5rem 0; }
@@ -72,11 +73,13 @@ img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
 def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
     """Write the report: the summary, how values are spread, and the worst pairs as pictures."""
     parts = [HEAD, "<h1>BlurSim report</h1>"]
-    given = run.settings._asdict()
-    options = ", ".join(f"{name} {'by depth' if value is None else value}" for name, value in given.items())
+    given = {f"--{name.replace('_', '-')}": value for name, value in run.settings._asdict().items()}
+    options = " ".join(f"{name}" if value is True else f"{name} {value}" for name, value in given.items() if value)
+    options = f"blursim {version('blursim')}: {options}"
     parts.append(f"<p>{_text(run.predictions)} against {_text(run.targets)}<br>{_text(options)}</p>")
-    numbers: list[tuple[str, float | None]] = [("mean", summary.mean), ("median", summary.median)]
-    numbers += [(f"{10 * i} % are at most", value) for i, value in enumerate(summary.deciles, 1)]
+    numbers: list[tuple[str, float | None]] = [("mean", summary.mean)]
+    for i, value in enumerate(summary.deciles, 1):
+        numbers.append(("median" if i == 5 else f"{10 * i} % are at most", value))
     parts.append(f"<h2>BlurSim of {summary.scored} pairs</h2><table>")
     parts += [_row(name, "-" if value is None else f"{value:.6g}") for name, value in numbers]
     parts.append("</table>")
@@ -84,15 +87,15 @@ def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
         parts.append(_figure("How values are spread", _histogram(rows)))
     if summary.failed:
         parts.append(f"<h2>{summary.failed} pair{'s' * (summary.failed > 1)} could not be compared</h2><table>")
-        parts += [f"<tr><td>{_text(name)}</td><td>{_text(error)}</td></tr>" for name, error in summary.errors]
+        parts += [f"<tr><td>{_text(x['name'])}</td><td>{_text(x['error'])}</td></tr>" for x in summary.errors]
         parts.append("</table>")
         if summary.failed > len(summary.errors):
             parts.append(f"<p>and {summary.failed - len(summary.errors)} more, in the CSV</p>")
     parts.append("<h2>The worst pairs</h2><table>")
-    parts += [_row(name, f"{value:.6g}") for name, value in summary.worst]
+    parts += [_row(pair["name"], f"{pair['value']:.6g}") for pair in summary.worst]
     parts.append("</table>")
-    for name, value in summary.worst:
-        caption = f"{name}: {value:.6g}"
+    for pair in summary.worst:
+        name, caption = pair["name"], f"{pair['name']}: {pair['value']:.6g}"
         try:
             parts.append(_figure(caption, _comparison(run, name)))
         except Failure as failure:
@@ -113,13 +116,16 @@ def _comparison(run: "Run", name: str) -> bytes:
 
 def _histogram(rows: "list[Row]") -> bytes:
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     from blursim_jax.cli.figures import to_png
 
     figure = Figure(figsize=(9, 3), layout="constrained")
     axes = figure.subplots()
-    axes.hist([float(row.value) for row in rows if not row.error], bins=40, color="#0072b2")
+    values = [float(row.value) for row in rows if not row.error]
+    axes.hist(values, bins=min(40, max(5, len(values) // 5)), color="#0072b2")
     axes.set(xlabel="BlurSim", ylabel="pairs")
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return to_png(figure)
 
 

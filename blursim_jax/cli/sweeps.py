@@ -43,11 +43,11 @@ def _brighter(image: np.ndarray, share: float) -> np.ndarray:
     return image + share
 
 
-# Each with its levels, the first of which changes nothing.
+# Each with its levels: the first changes nothing, and the one in the middle stands for it in a table.
 DISTORTIONS: dict[str, tuple[Callable[[np.ndarray, float], np.ndarray], list[float]]] = {
     "blur: sigma in pixels": (_blurred, [0, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8]),
     "noise: deviation, white is 1": (_noisy, [0, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1]),
-    "shift to the side, in pixels": (_shifted, [0, 1, 2, 3, 4, 6, 8, 12, 16]),
+    "circular shift, in pixels": (_shifted, [0, 1, 2, 3, 4, 6, 8, 12, 16]),
     "brightness added, white is 1": (_brighter, [0, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2]),
 }
 
@@ -66,7 +66,10 @@ def sweep(picture: Picture, settings: Settings) -> list[Level]:
     return rows
 
 
-def write(rows: list[Level], path: Path) -> None:
-    """Write the numbers as CSV."""
+def write(rows: list[Level], settings: Settings, path: Path) -> None:
+    """Write the numbers, and with what options they were had, as CSV."""
+    options = {name: getattr(settings, name) for name in ("normalization", "sobel_kernel_size", "alpha", "color")}
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([Level._fields, *rows])
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow([*Level._fields, *options])
+        writer.writerows([*row, *options.values()] for row in rows)

@@ -19,11 +19,12 @@ from blursim_jax.cli.files import printable
 if TYPE_CHECKING:
     from blursim_jax.cli.pairs import Scores
     from blursim_jax.cli.reports import Summary
+    from blursim_jax.cli.sweeps import Level
 
 
 def print_table(table: Table) -> None:
-    """Print a table, in a pipe or file as wide as it is."""
-    Console(width=None if sys.stdout.isatty() else 10_000, markup=False, emoji=False, highlight=False).print(table)
+    """Print a table as wide as it is: no number is cut off."""
+    Console(width=10_000, markup=False, emoji=False, highlight=False).print(table)
 
 
 def print_notes(notes: Sequence[str]) -> None:
@@ -59,11 +60,24 @@ def print_matrix(values: np.ndarray, names: list[str], *, csv: bool) -> None:
         rows = [[name, *(f"{value:.9g}" for value in row)] for name, row in zip(names, values, strict=True)]
         csv_module.writer(sys.stdout, lineterminator="\n").writerows([["", *names], *rows])
         return
-    table = Table("", *map(printable, names))
+    table = Table("", "", *(str(i) for i in range(1, len(names) + 1)))
+    for column in (table.columns[0], *table.columns[2:]):
+        column.justify = "right"
+    for i, (name, row) in enumerate(zip(names, values, strict=True), 1):
+        table.add_row(str(i), printable(name), *(f"{value:.4g}" for value in row))
+    print_table(table)
+
+
+def print_sweep(rows: "Sequence[Level]") -> None:
+    """BlurSim under every spectrum, at a middle level of every distortion."""
+    levels = {row.distortion: [r.level for r in rows if r.distortion == row.distortion] for row in rows}
+    table = Table("", *(f"--spectrum {row.spectrum}" for row in rows[:3]))
     for column in table.columns[1:]:
         column.justify = "right"
-    for name, row in zip(names, values, strict=True):
-        table.add_row(printable(name), *(f"{value:.4g}" for value in row))
+    for distortion, all_levels in levels.items():
+        middle = all_levels[len(all_levels) // 2]
+        values = [row.value for row in rows if (row.distortion, row.level) == (distortion, middle)]
+        table.add_row(f"{distortion}: {middle:g}", *map(number, values))
     print_table(table)
 
 
@@ -72,18 +86,18 @@ def print_summary(summary: "Summary", outputs: list[Path]) -> None:
     table = Table("", "BlurSim", show_header=True)
     table.columns[1].justify = "right"
     table.add_row(f"mean of {summary.scored}", number(summary.mean))
-    table.add_row("median", number(summary.median))
     for i, decile in enumerate(summary.deciles, 1):
-        table.add_row(f"{10 * i} % are at most", number(decile))
-    for i, (name, value) in enumerate(summary.worst):
+        table.add_row("median" if i == 5 else f"{10 * i} % are at most", number(decile))
+    for i, pair in enumerate(summary.worst):
         if i == 0:
             table.add_section()
-        table.add_row(f"worst: {printable(name)}" if i == 0 else printable(name), number(value))
+        name = printable(pair["name"])
+        table.add_row(f"worst: {name}" if i == 0 else name, number(pair["value"]))
     print_table(table)
     if summary.failed:
         print(f"{summary.failed} of {summary.scored + summary.failed} pairs could not be compared:")
-        for name, error in summary.errors:
-            print(f"  {printable(name)}: {printable(error)}")
+        for pair in summary.errors:
+            print(f"  {printable(pair['name'])}: {printable(pair['error'])}")
         if summary.failed > len(summary.errors):
             print(f"  and {summary.failed - len(summary.errors)} more, in the table")
     print(f"Wrote {' and '.join(printable(path) for path in outputs)}.")
@@ -98,7 +112,6 @@ class _Rate(ProgressColumn):
 def progress(total: int, done: int) -> Iterator[Callable[[int], None]]:
     """Show on a terminal how far it is, how fast and how long still; yield what is told of more pairs done."""
     columns = TextColumn("Scoring"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("", total=total, completed=done)
         yield lambda count: bar.advance(task, count)

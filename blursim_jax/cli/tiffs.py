@@ -1,0 +1,114 @@
+"""The kinds of TIFF that Pillow does not read, colours in floating point above all, and what else TIFFs need."""
+
+import logging
+import os
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import numpy as np
+import tifffile
+from PIL import ExifTags
+
+from blursim_jax.cli.files import Failure
+
+ADVICE = "convert it to 8-bit or 16-bit RGB or grey"
+# Little and big endian, and both in files of over 4 GB.
+SIGNATURES = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
+DEFLATE = tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.COMPRESSION.DEFLATE
+
+# Of damaged files it says more than the error that it raises.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+
+_messages = threading.Lock()
+_silent = 0
+_stderr = -1
+
+
+def decode(file: BinaryIO, max_pixels: int) -> tuple[np.ndarray, float, list[str]]:
+    """Pixels (H, W) or (H, W, 3), what is white, and notes."""
+    file.seek(0)
+    start = file.read(4)
+    if not start:
+        raise Failure("empty")
+    if start not in SIGNATURES:
+        raise Failure("no PNG, JPEG, TIFF, WebP or BMP image")
+    file.seek(0)
+    with tifffile.TiffFile(file) as tiff:
+        page = tiff.pages.first
+        width, height, dtype = page.imagewidth, page.imagelength, page.dtype
+        check_size(width, height, max_pixels)
+        inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
+        if dtype is None or dtype.name not in ("float16", "float32", "float64", "uint16") or page.bitspersample % 16:
+            raise Failure(f"pixels of {page.bitspersample} bits, type {dtype}, are not supported; {ADVICE}")
+        if page.size not in (width * height, 3 * width * height):
+            raise Failure(f"pixels of shape {page.shape} are not supported; {ADVICE}")
+        if page.tags.valueof(ExifTags.Base.Orientation, 1) != 1:
+            raise Failure("is not upright, in a TIFF of this kind; turn it")
+        if inverted and dtype != np.uint16:
+            raise Failure("has 0 as white, in floating point; turn it around")
+        _check_compression(tiff, page)
+        pixels = page.asarray()
+        several = tiff.pages.is_multipage
+    if pixels.ndim == 3 and pixels.shape[0] == 3 and pixels.shape[1:] == (height, width):
+        pixels = np.moveaxis(pixels, 0, -1)
+    if pixels.shape not in ((height, width), (height, width, 3)):
+        raise Failure(f"pixels of shape {pixels.shape} are not supported; {ADVICE}")
+    notes = ["the first of several pictures in the file"] if several else []
+    if dtype == np.uint16:
+        return 65535 - pixels if inverted else pixels, 65535.0, [*notes, "16 bits"]
+    return as_float32(pixels), 1.0, notes + (["float64 rounded to float32"] if dtype == np.float64 else [])
+
+
+def as_float32(pixels: np.ndarray) -> np.ndarray:
+    """The same in float32, if it holds them."""
+    with np.errstate(over="ignore"):
+        pixels = pixels.astype(np.float32)
+    if not np.isfinite(pixels).all():
+        raise Failure("has pixels that are infinite, no numbers, or too large for float32")
+    return pixels
+
+
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raise `Failure` for too many pixels, or none."""
+    if width * height > max_pixels:
+        raise Failure(f"{width}x{height} is more than --max-pixels {max_pixels}")
+    if not width * height:
+        raise Failure(f"has no pixels, {width}x{height}")
+
+
+@contextmanager
+def without_messages() -> Iterator[None]:
+    """Keep what libtiff prints of damaged files, past Python's `sys.stderr`, from the terminal."""
+    global _silent, _stderr
+    with _messages:
+        if _silent == 0:
+            _stderr = os.dup(2)
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, 2)
+            os.close(null)
+        _silent += 1
+    try:
+        yield
+    finally:
+        with _messages:
+            _silent -= 1
+            if _silent == 0:
+                os.dup2(_stderr, 2)
+                os.close(_stderr)
+
+
+def _check_compression(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
+    """See that what is compressed is not larger than the image, before tifffile unpacks it all."""
+    if page.compression == tifffile.COMPRESSION.NONE:
+        return
+    if page.compression not in DEFLATE:
+        raise Failure(f"compression {page.compression} is not supported in a TIFF of this kind; save it without")
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+        tiff.filehandle.seek(offset)
+        content = tiff.filehandle.read(count)
+        # A row of tiles at the rim goes beyond the image, but no part is larger than the whole and a tile.
+        if len(zlib.decompressobj().decompress(content, 4 * page.nbytes + 1)) > 4 * page.nbytes:
+            raise Failure("damaged: a part is larger than the whole")
