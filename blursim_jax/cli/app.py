@@ -173,7 +173,7 @@ def matrix(
 
     blursim matrix sharp.png slight.png strong.png --figure table.png
     """
-    from blursim_jax.cli import matrices, pairs, texts
+    from blursim_jax.cli import pairs, texts
 
     settings = pairs.Settings(
         alpha, sobel_kernel_size, spectrum, normalization, color, data_range, resize, crop, max_pixels
@@ -184,6 +184,8 @@ def matrix(
     check_outputs(figure, force=force, inputs=images)
     arrays, white, notes = pairs.read_all(images, settings, model=0)
     texts.print_notes(notes)
+    from blursim_jax.cli import matrices
+
     values = matrices.compare_all(arrays, white, settings)
     names = matrices.names_of(images)
     if figure is not None:
@@ -286,7 +288,7 @@ def sweep(
 
     blursim sweep sharp.png --normalization relative --out curves.png --csv curves.csv
     """
-    from blursim_jax.cli import figures, pairs, sweeps, texts
+    from blursim_jax.cli import pairs, texts
     from blursim_jax.cli.images import read
 
     settings = pairs.Settings(
@@ -296,6 +298,9 @@ def sweep(
     check_outputs(out, csv, force=force, inputs=[image])
     picture = read(image, color=color, max_pixels=max_pixels)
     texts.print_notes([f"{image}: {', '.join(picture.notes)}"] if picture.notes else [])
+    settings.check_shape(picture.pixels.shape)
+    from blursim_jax.cli import figures, sweeps
+
     rows = sweeps.sweep(picture, settings)
     figures.save(figures.draw_sweep(rows, settings, image.name), out)
     if csv is not None:

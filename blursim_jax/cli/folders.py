@@ -10,13 +10,15 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from blursim_jax.cli.batches import Batches, Scored
 from blursim_jax.cli.files import Failure, Interruption, check_outputs, lock, printable, replacing
 from blursim_jax.cli.images import KNOWN
 from blursim_jax.cli.pairs import Pair, Settings, read_pair
 from blursim_jax.cli.texts import print_notes, progress
+
+if TYPE_CHECKING:
+    from blursim_jax.cli.batches import Scored
 
 Names = dict[str, tuple[list[Path], list[Path]]]
 
@@ -156,6 +158,8 @@ class Run:
         return names
 
     def _rows(self, missing: list[str], threads: int) -> Iterator[list[Row]]:
+        from blursim_jax.cli.batches import Batches
+
         batches = Batches(self.settings)
 
         def read(name: str) -> Pair:
@@ -200,7 +204,7 @@ def _in_order(read: Callable[[str], Pair], names: list[str], threads: int) -> It
         pool.shutdown(cancel_futures=True)
 
 
-def _scored(scored: Scored) -> Row:
+def _scored(scored: "Scored") -> Row:
     name, pair, numbers = scored
     if isinstance(numbers, str):
         return Row(name, error=numbers)
