@@ -636,6 +636,77 @@ MUTANTS = [
         "_rows.py",
         jax=("self.index() * each, each", "0, each"),
     ),
+    # The command.
+    *idea(
+        "blue-for-red",
+        "luma takes blue for red",
+        "test_cli_images.py::test_what_is_in_the_file[PNG, 16-bit colour-grey]",
+        "cli/images.py",
+        jax=("0.299, 0.587, 0.114], np", "0.114, 0.587, 0.299], np"),
+    ),
+    *idea(
+        "high-bytes-alone",
+        "of colours of 16 bits the lower 8 are left out",
+        "test_cli_images.py::test_what_is_in_the_file[PNG, 16-bit colour-colour]",
+        "cli/images.py",
+        jax=("|= np.asarray(low.getchannel(band))", "|= 0"),
+    ),
+    *idea(
+        "lying-down",
+        "images are not turned upright",
+        "test_cli_images.py::test_upright[a.jpg-6]",
+        "cli/images.py",
+        jax=("ImageOps.exif_transpose(image) if", "image if"),
+    ),
+    *idea(
+        "premultiplied",
+        "colours of 16 bits multiplied by their opacity pass",
+        "test_cli_images.py::test_what_would_be_read_wrongly_is_refused[premultiplied 16 bits]",
+        "cli/images.py",
+        jax=("(I|RGB|RGBA);16", "(I|RGB|RGB[Aa]);16"),
+    ),
+    *idea(
+        "half-a-row",
+        "what was half written stays in the way of what follows",
+        "test_cli_folders.py::test_a_run_goes_on_from_any_byte",
+        "cli/folders.py",
+        jax=("self._file.truncate(whole)", "pass"),
+    ),
+    *idea(
+        "scored-twice",
+        "a resumed run scores every pair once more",
+        "test_cli_folders.py::test_killed_ten_times",
+        "cli/folders.py",
+        jax=("if name not in done or done[name].error]", "]"),
+    ),
+    *idea(
+        "no-lock",
+        "two runs write one file",
+        "test_cli_folders.py::test_one_run_at_a_time",
+        "cli/folders.py",
+        jax=("if not lock(self._file):", "if False:"),
+    ),
+    *idea(
+        "in-any-order",
+        "rows are in the order in which they were scored",
+        "test_cli_folders.py::test_rows_are_what_the_library_says[[]]",
+        "cli/folders.py",
+        jax=("for name in sorted(done)]", "for name in done]"),
+    ),
+    *idea(
+        "replaced-unasked",
+        "a file that is there is replaced",
+        "test_cli.py::test_nothing_is_replaced_unasked",
+        "cli/files.py",
+        jax=("os.path.lexists(path) and not force", "os.path.lexists(path) and force"),
+    ),
+    *idea(
+        "bombs",
+        "images are decoded whatever their size",
+        "test_cli_images.py::test_pixels_are_capped_before_decoding",
+        "cli/tiffs.py",
+        jax=("if width * height > max_pixels:", "if False:"),
+    ),
 ]
 
 

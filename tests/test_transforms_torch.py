@@ -396,7 +396,7 @@ def test_shapes_hardly_recompile(case: tuple[str, str, int]) -> None:
         assert counter.frame_count <= 2 + 2  # a target that needs no gradient, and one that is the same memory
 
 
-@pytest.mark.parametrize("case", [OPTIONS[1], OPTIONS[16]], ids=str)
+@pytest.mark.parametrize("case", [OPTIONS[1], pytest.param(OPTIONS[16], marks=pytest.mark.slow)], ids=str)
 def test_inductor(case: tuple[str, str, int]) -> None:
     """The compiler that users have: equal to eager, exactly 0 for identical images, one graph."""
     options: Any = options_of(case)

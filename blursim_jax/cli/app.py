@@ -80,7 +80,7 @@ def show_version(wanted: bool) -> None:
 @app.callback()
 def blursim(
     version: Annotated[
-        bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", metavar="", callback=show_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """How alike blurred images are: in the frequency domain (General) and along their edges (Specific).
@@ -218,7 +218,8 @@ def evaluate(
         bool,
         typer.Option(
             "--resume",
-            help="Go on with a run of the same folders and options that was interrupted. What has an error keeps it.",
+            metavar="",
+            help="Go on with an interrupted run of the same folders and options; what had an error is tried again.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,
@@ -232,8 +233,9 @@ def evaluate(
 ) -> int:
     """Score a folder of results against a folder of targets, matched by path without suffix: a/x.png with a/x.jpg.
 
-    The CSV has a row a pair, in the order of names. A pair that cannot be compared has its error there, and in the end
-    the exit status is 2. Folders inside are gone through too; links to folders and hidden files are not.
+    The CSV has a row a pair, in the order of names. One that cannot be compared has its error there; the rest goes on.
+
+    Folders inside are gone through too; links to folders, hidden files, and files of other suffixes are not.
 
     [bold]Examples[/bold]
 
@@ -279,8 +281,9 @@ def sweep(
 ) -> None:
     """See what blur, noise, shift and brightness do to BlurSim and its terms, for every choice of --spectrum.
 
-    A loss suits a task if it grows with what the task should remove, and stays low for what does not matter. To compare
-    kernel sizes or normalizations, run it once for each, with another --out.
+    A loss suits a task if it grows with what the task should remove, and stays low for what does not matter.
+
+    To compare kernel sizes or normalizations, run it once for each, with another --out.
 
     [bold]Examples[/bold]
 

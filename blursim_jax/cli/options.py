@@ -30,7 +30,8 @@ Normalization = Annotated[
     ),
 ]
 Color = Annotated[
-    bool, typer.Option("--color", help="Compare red, green and blue; else luma alone.", rich_help_panel=IMAGES)
+    bool,
+    typer.Option("--color", metavar="", help="Compare red, green and blue; else luma alone.", rich_help_panel=IMAGES),
 ]
 DataRange = Annotated[
     float | None,
@@ -44,21 +45,26 @@ Resize = Annotated[
     bool,
     typer.Option(
         "--resize",
+        metavar="",
         help="Where sizes differ, resize: the prediction to its target, of several all to the first.",
         rich_help_panel=IMAGES,
     ),
 ]
 Crop = Annotated[
     bool,
-    typer.Option("--crop", help="Where sizes differ, take the middle that all have.", rich_help_panel=IMAGES),
+    typer.Option(
+        "--crop", metavar="", help="Where sizes differ, take the middle that all have.", rich_help_panel=IMAGES
+    ),
 ]
 MaxPixels = Annotated[
     int, typer.Option(min=1, help="Refuse, before decoding, images of more pixels.", rich_help_panel=IMAGES)
 ]
 Json = Annotated[
-    bool, typer.Option("--json", help="Print JSON; null is no number, or infinity.", rich_help_panel=OUTPUT)
+    bool, typer.Option("--json", metavar="", help="Print JSON; null is no number, or infinity.", rich_help_panel=OUTPUT)
 ]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that are there.", rich_help_panel=OUTPUT)]
+Force = Annotated[
+    bool, typer.Option("--force", metavar="", help="Replace files that are there.", rich_help_panel=OUTPUT)
+]
 FailAbove = Annotated[
     float | None,
     typer.Option(
