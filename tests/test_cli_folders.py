@@ -229,6 +229,9 @@ def test_a_run_goes_on_from_any_byte(folders: Any, tmp_path: Path) -> None:
         partial.write_bytes(whole[:end])
         with pytest.raises(Exception, match=r"^an interrupted run is in .*--resume goes on with it, --force starts"):
             call("evaluate", *folders, "--out", out)
+        # Interrupted once more, before the table is written.
+        with Run(folders[0], folders[1], out, SETTINGS) as resumed:
+            assert resumed.score(None, resume=True, force=False, threads=1) == rows
         assert call("evaluate", *folders, "--out", out, "--resume") == 0
         assert out.read_bytes() == expected and not partial.exists()
     # Killed between the last two steps, and after the last.
