@@ -206,7 +206,7 @@ LAWS: list[Callable[[Framework, Draw], None]] = [
 ]
 
 
-@pytest.mark.parametrize("count", [40, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
 def test_law(framework: Framework, law: Callable[[Framework, Draw], None], count: int, record_property: Any) -> None:
     drawn = 0

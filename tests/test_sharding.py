@@ -147,10 +147,12 @@ def test_no_change_of_alpha_compiles_anew(function: Callable) -> None:
 @pytest.mark.parametrize(
     "kinds",
     [
-        pytest.param((AxisType.Auto, AxisType.Auto), marks=pytest.mark.slow),
-        (AxisType.Explicit, AxisType.Explicit),
         (AxisType.Explicit, AxisType.Auto),
-        pytest.param((AxisType.Auto, AxisType.Explicit), marks=pytest.mark.slow),
+        *(
+            pytest.param(kinds, marks=pytest.mark.slow)
+            for kinds in itertools.product((AxisType.Auto, AxisType.Explicit), repeat=2)
+            if kinds != (AxisType.Explicit, AxisType.Auto)
+        ),
     ],
     ids=str,
 )
