@@ -327,9 +327,8 @@ def test_second_order_compiled(x64: None, spectrum: Any) -> None:
     check_grads(loss, (a, b, 0.7), order=2, modes=("fwd", "rev"), atol=1e-6, rtol=1e-5, eps=1e-6)
 
 
-@pytest.mark.parametrize(
-    "case", [("magnitude", "relative", 5), pytest.param(("log", "area", 3), marks=pytest.mark.slow)], ids=str
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [("magnitude", "relative", 5), ("log", "area", 3)], ids=str)
 def test_strips_and_blocks_have_all_derivatives_of_the_whole(
     x64: None, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str, int]
 ) -> None:
