@@ -379,3 +379,21 @@ def test_without_its_libraries_it_says_what_to_install() -> None:
     found = run_code(f"hidden = {{'typer'}}{HIDE}\nfrom blursim_jax.cli import main; main()")
     assert found.returncode == 2
     assert found.stderr == "blursim: typer is not installed; the command needs pip install 'blursim[cli]'\n"
+
+
+def test_what_is_said_while_images_are_decoded_is_seen() -> None:
+    """What libraries in C print is not."""
+    code = """
+import os, sys
+from blursim_jax.cli import app, tiffs
+
+def decode(**_):
+    with tiffs.without_messages():
+        os.write(2, b"unseen")
+        print("seen", file=sys.stderr)
+
+app.app = decode
+app.run()
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (found.returncode, found.stderr) == (0, "seen\n")

@@ -5,6 +5,7 @@ from frameworks import require
 
 require("jax", "typer", "PIL", "tifffile", "skimage", "matplotlib")
 
+import contextlib
 import csv
 import itertools
 import json
@@ -286,6 +287,27 @@ def test_killed_ten_times(tmp_path: Path) -> None:
     assert kills == 10
     assert out.read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert len(rows_of(out)) == 1000
+
+
+def test_progress_on_a_terminal(folders: Any, tmp_path: Path) -> None:
+    pty = pytest.importorskip("pty")
+    for folder, suffix in zip(folders, ("png", "bmp"), strict=True):
+        for i in range(1500):
+            os.link(folder / f"01.{suffix}", folder / f"more-{i}.{suffix}")
+    terminal, stderr = pty.openpty()
+    command = [*BLURSIM, "evaluate", *folders, "--out", tmp_path / "scores.csv"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr, env=os.environ | {"COLUMNS": "100"})
+    os.close(stderr)
+    shown = b""
+    # Linux ends what is read of a terminal that is closed with an error.
+    with contextlib.suppress(OSError):
+        while part := os.read(terminal, 2**16):
+            shown += part
+    os.close(terminal)
+    assert process.wait() == 0
+    seen = {int(done) for done in re.findall(rb"(\d+)/1523", shown)}
+    # While it works, and not at the ends alone.
+    assert max(seen) == 1523 and len(seen) > 3 and re.search(rb"[1-9]\d* pairs/s", shown)
 
 
 def test_one_run_at_a_time(folders: Any, tmp_path: Path) -> None:

@@ -36,10 +36,10 @@ def run() -> NoReturn:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))
-    for stream in (sys.stdout, sys.stderr):
-        # Names of files may be no text.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
+    # Names of files may be no text. What is said goes past the descriptor that is silent while images are decoded.
+    sys.stdout = sys.stdout or open(os.devnull, "w")
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
+    sys.stderr = open(os.dup(2), "w", buffering=1, errors="backslashreplace")
     if hasattr(signal, "SIGPIPE"):
         # If nobody reads its output, it ends as other programs do.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
