@@ -17,10 +17,9 @@ from blursim_jax._loss import ARRAY, BlurSimTerms, blursim_terms, check_images, 
 
 
 class BlurSimMetric(nnx.metrics.Metric):
-    r"""The mean of `blursim` over images, an `nnx.metrics.Metric`.
+    """The mean of `blursim` over images, an `nnx.metrics.Metric`.
 
-    .. math::
-        \text{BlurSim} = (1 - \alpha) \cdot \text{mean of General} + \alpha \cdot \text{mean of Specific}
+        BlurSim = (1 - alpha) * mean of General + alpha * mean of Specific
 
     Every image counts once, however the images were spread over updates, sizes and devices: the states are the sums of
     both terms and the number of images, so that those of several metrics add up: by `jax.lax.psum` over the devices

@@ -32,10 +32,9 @@ def blursim(
     channel_axis: ChannelAxis = None,
     reduction: Reduction = "mean",
 ) -> Tensor:
-    r"""How much two blurred images differ: in the frequency domain and along their edges.
+    """How much two blurred images differ: in the frequency domain and along their edges.
 
-    .. math::
-        \text{BlurSim} = (1 - \alpha) \cdot \text{General} + \alpha \cdot \text{Specific}
+        BlurSim = (1 - alpha) * General + alpha * Specific
 
     For a plane pair `a` (prediction) and `b` (target) of N = H * W pixels, divided by `data_range`, with unnormalised
     discrete Fourier transforms A and B, Sobel gradient magnitudes E, Frobenius norms over the full spectrum or plane:

@@ -18,10 +18,9 @@ SPECTRA, NORMALIZATIONS = get_args(Spectrum), get_args(Normalization)
 
 
 class BlurSimMetric(Metric):
-    r"""The mean of `blursim` over images, a `torchmetrics.Metric`.
+    """The mean of `blursim` over images, a `torchmetrics.Metric`.
 
-    .. math::
-        \text{BlurSim} = (1 - \alpha) \cdot \text{mean of General} + \alpha \cdot \text{mean of Specific}
+        BlurSim = (1 - alpha) * mean of General + alpha * mean of Specific
 
     Every image counts once, however the images were spread over updates, sizes and processes: the states are the sums
     of both terms and the number of images, which torchmetrics adds up over processes.

@@ -103,10 +103,9 @@ class _FromStartToEnd(_Schedule):
 
 
 class LinearAlpha(_FromStartToEnd):
-    r"""Alpha along a line from `start` to `end`, where it stays: `optax.linear_schedule(0.9, 0.1, total_iters)`.
+    """Alpha along a line from `start` to `end`, where it stays: `optax.linear_schedule(0.9, 0.1, total_iters)`.
 
-    .. math::
-        \alpha_t = (1 - s) \cdot \text{start} + s \cdot \text{end}, \quad s = \min(t / \text{total\_iters}, 1)
+        alpha(t) = (1 - s) * start + s * end, s = min(t / total_iters, 1)
 
     Args:
         loss: A `BlurSim`, or any object whose `alpha` is to be set.
@@ -140,11 +139,9 @@ class LinearAlpha(_FromStartToEnd):
 
 
 class CosineAlpha(_FromStartToEnd):
-    r"""Alpha along half a cosine from `start` to `end`: slow, fast, slow.
+    """Alpha along half a cosine from `start` to `end`: slow, fast, slow.
 
-    .. math::
-        \alpha_t = (1 - s) \cdot \text{start} + s \cdot \text{end},
-        \quad s = (1 - \cos(\pi \min(t / \text{total\_iters}, 1))) / 2
+        alpha(t) = (1 - s) * start + s * end, s = (1 - cos(pi * min(t / total_iters, 1))) / 2
 
     It is `optax.cosine_decay_schedule(0.9, total_iters, alpha=0.1 / 0.9)`.
 

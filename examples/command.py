@@ -16,7 +16,7 @@ from typing import Any, Literal, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-Loss = Literal["blursim", "l1", "mse", "l1+blursim"]
+Loss = Literal["ffts+blursim", "blursim", "ffts", "l1", "mse"]
 
 
 class Failure(Exception):

@@ -57,15 +57,19 @@ def train_step(
         terms = blursim_terms(restored, sharp, channel_axis=-1)
         mixed = (1 - alpha) * terms.general + alpha * terms.specific
         error = restored - sharp
+        waves = jnp.fft.rfft2(error, axes=(-3, -2), norm="ortho")
+        ffts = jnp.mean(jnp.abs(waves.real) + jnp.abs(waves.imag)) / 2
         match loss:
+            case "ffts+blursim":
+                return ffts + 0.3 * mixed, terms
             case "blursim":
                 return mixed, terms
+            case "ffts":
+                return ffts, terms
             case "l1":
                 return jnp.mean(jnp.abs(error)), terms
             case "mse":
                 return jnp.mean(error**2), terms
-            case "l1+blursim":
-                return jnp.mean(jnp.abs(error)) + mixed, terms
 
     (value, terms), gradients = nnx.value_and_grad(compute_loss, has_aux=True)(network)
     optimizer.update(network, gradients)

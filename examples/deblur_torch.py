@@ -47,15 +47,19 @@ def compute_loss(restored: Tensor, sharp: Tensor, alpha: float, loss: command.Lo
     """Return the loss of photos (N, 3, H, W), and both terms."""
     terms = blursim_terms(restored, sharp, channel_axis=-3)
     mixed = (1 - alpha) * terms.general + alpha * terms.specific
+    waves = torch.fft.rfft2(restored - sharp, norm="ortho")
+    ffts = torch.view_as_real(waves).abs().mean()
     match loss:
+        case "ffts+blursim":
+            return ffts + 0.3 * mixed, terms
         case "blursim":
             return mixed, terms
+        case "ffts":
+            return ffts, terms
         case "l1":
             return nn.functional.l1_loss(restored, sharp), terms
         case "mse":
             return nn.functional.mse_loss(restored, sharp), terms
-        case "l1+blursim":
-            return nn.functional.l1_loss(restored, sharp) + mixed, terms
 
 
 class Run:

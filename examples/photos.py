@@ -45,11 +45,11 @@ class Pair(NamedTuple):
 def training_scenes() -> list[Scene]:
     """Return the photos to train on, their nearness made up."""
     return [
-        _scene("astronaut", data.astronaut(), MIDDLE),
-        _scene("cat", data.chelsea(), MIDDLE),
-        _scene("china", load_sample_image("china.jpg"), GROUND),
-        _scene("rocket", data.rocket(), GROUND),
-        _scene("tissue", data.immunohistochemistry(), GROUND),
+        make_scene("astronaut", data.astronaut(), MIDDLE),
+        make_scene("cat", data.chelsea(), MIDDLE),
+        make_scene("china", load_sample_image("china.jpg"), GROUND),
+        make_scene("rocket", data.rocket(), GROUND),
+        make_scene("tissue", data.immunohistochemistry(), GROUND),
     ]
 
 
@@ -57,9 +57,9 @@ def held_out_scenes() -> list[Scene]:
     """Return the photos that training never sees: the motorcycle with its measured disparity, coffee and flower."""
     left, _, disparity = data.stereo_motorcycle()
     return [
-        _scene("motorcycle", left, _filled(disparity)),
-        _scene("coffee", data.coffee(), MIDDLE),
-        _scene("flower", load_sample_image("flower.jpg"), MIDDLE),
+        make_scene("motorcycle", left, _filled(disparity)),
+        make_scene("coffee", data.coffee(), MIDDLE),
+        make_scene("flower", load_sample_image("flower.jpg"), MIDDLE),
     ]
 
 
@@ -113,7 +113,8 @@ def blend(stack: np.ndarray, radius: np.ndarray) -> np.ndarray:
     return (np.round(255 * blurred) / 255).astype(np.float32)
 
 
-def _scene(name: str, photo: np.ndarray, nearness: np.ndarray) -> Scene:
+def make_scene(name: str, photo: np.ndarray, nearness: np.ndarray) -> Scene:
+    """A photo and the nearness of what it shows, made as large as all others, and blurred with every radius."""
     scale = SIDE / max(photo.shape[:2])
     # Sides are even, for networks that halve the resolution.
     height, width = (2 * round(scale * side / 2) for side in photo.shape[:2])

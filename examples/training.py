@@ -29,7 +29,9 @@ def run(framework: str, make_run: "Callable[[Path, dict[str, Any]], Run]") -> No
 
     def main(
         steps: Annotated[int, typer.Option(min=1, help="How many steps to train.")] = 1800,
-        loss: Annotated[command.Loss, typer.Option(help="What to minimise.")] = "l1+blursim",
+        loss: Annotated[
+            command.Loss, typer.Option(help="What to minimise; ffts: an L1 of Fourier transforms.")
+        ] = "ffts+blursim",
         out: Annotated[Path, typer.Option(help="A new folder for checkpoints and results.")] = Path("deblur"),
         # JAX takes a seed modulo 2^32.
         seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides the first weights and the crops.")] = 0,

@@ -1,5 +1,7 @@
 """What the benchmarks time is what they say: the plain formula and the released way give BlurSim's values."""
 
+import itertools
+import json
 from pathlib import Path
 
 import cv2
@@ -124,3 +126,92 @@ def test_ranks_of_measures() -> None:
     assert chance.srocc < 0.4 and chance.low < chance.srocc < chance.high
     image = 255 * np.random.default_rng(2).random((32, 48))
     assert quality.gmsd(image, image) == 0 < quality.gmsd(image, image[::-1])
+
+
+def test_a_loss_is_what_its_name_says() -> None:
+    require("torch", "skimage", "sklearn", "rich", "matplotlib")
+    import torch
+
+    from benchmarks import training
+    from blursim_torch import blursim
+
+    a, b = map(torch.from_numpy, images())
+    named = training.loss_of("L1 + 0.3 x BlurSim log relative 7 0.9 to 0.1")
+    for done, alpha in ((0.0, 0.9), (0.5, 0.5), (1.0, 0.1)):
+        options = {"spectrum": "log", "normalization": "relative", "sobel_kernel_size": 7, "channel_axis": -3}
+        expected = (a - b).abs().mean() + 0.3 * blursim(a, b, alpha=alpha, **options)
+        torch.testing.assert_close(named(a, b, done), expected)
+    transforms = np.fft.rfft2((a - b).numpy(), norm="ortho")
+    expected = (np.abs(transforms.real) + np.abs(transforms.imag)).mean() / 2
+    np.testing.assert_allclose(training.loss_of("L1 of FFTs")(a, b, 0.0), expected, rtol=1e-5)
+
+
+def test_a_training_run_improves_and_writes_itself_down(tmp_path: Path) -> None:
+    require("torch", "skimage", "sklearn", "rich", "matplotlib")
+    from benchmarks import training
+
+    run = training.Run("gaussian", "MSE", seed=0, steps=120)
+    training.execute(run, tmp_path)
+    found = json.loads(run.path(tmp_path).read_text())["scores"]
+    given = training.judge(None, training.held_out_pairs("gaussian"))
+    assert found["PSNR"] > given["PSNR"]
+    assert found["GMSD"] < given["GMSD"]
+    assert found["edges"] < given["edges"]
+    assert found["spectrum"] < given["spectrum"]
+
+
+@pytest.mark.parametrize("task", ["defocus", "gaussian", "motion", "bokeh"])
+def test_every_blur_weakens_edges_and_keeps_brightness(task: str) -> None:
+    require("torch", "skimage", "sklearn", "rich", "matplotlib")
+    from benchmarks import training
+
+    pairs = training.held_out_pairs(task)
+    assert len(pairs) == 12
+    for pair in pairs:
+        blurred, sharp = (pair.target, pair.given[..., :3]) if task == "bokeh" else pair
+        assert pair.given.shape[-1] == (4 if task == "bokeh" else 3)
+        assert abs(blurred.mean() - sharp.mean()) < 0.01
+        assert np.abs(np.diff(blurred, axis=0)).mean() < np.abs(np.diff(sharp, axis=0)).mean()
+
+
+def test_differences_are_to_the_best_rival_and_positive_where_better() -> None:
+    require("torch", "skimage", "sklearn", "rich", "matplotlib")
+    from benchmarks import training
+
+    # By seed, of each score; GMSD is better where it is less.
+    scores = {
+        "ours": {"PSNR": (31, 32, 33), "SSIM": (0.92, 0.93, 0.94), "GMSD": (0.03, 0.04, 0.05)},
+        "near": {"PSNR": (30, 31, 32), "SSIM": (0.91, 0.91, 0.91), "GMSD": (0.04, 0.05, 0.06)},
+        "far": {"PSNR": (29, 29, 29), "SSIM": (0.95, 0.95, 0.95), "GMSD": (0.09, 0.09, 0.09)},
+    }
+    results = {
+        training.Run(task, loss, seed, 1): {name: values[seed] for name, values in found.items()}
+        for loss, found in scores.items()
+        for task in training.TASKS
+        for seed in range(3)
+    }
+    lines = training.differences(results, ["ours"], ["near", "far"]).splitlines()[2:]
+    assert lines[0].startswith("| ours | PSNR | +1.00 ± 0.00 (near) |")
+    # Student's t of 2 degrees of freedom, 4.303, times 0.01 over the root of 3.
+    assert lines[1].startswith("| ours | SSIM | -0.0200 ± 0.0248 (far) |")
+    assert lines[2].startswith("| ours | GMSD | +0.0100 ± 0.0000 (near) |")
+
+
+def test_the_published_tables_are_those_of_the_published_results() -> None:
+    require("torch", "skimage", "sklearn", "rich", "matplotlib")
+    from benchmarks import training
+
+    published = json.loads((page.DOCS / "training_results.json").read_text())
+    results = {training.Run(*(x[name] for name in training.Run._fields)): x["scores"] for x in published}
+    assert len(results) == len(training.LOSSES) * len(training.TASKS) * training.SEEDS
+    shown = page.read("training_results.md", "losses")
+    for loss in training.LOSSES:
+        values = [x["SSIM"] for run, x in results.items() if (run.loss, run.task) == (loss, "defocus")]
+        assert f"{np.mean(values):.4f} ± {np.std(values, ddof=1):.4f}" in shown, loss
+    # What the pages say of the setting to start from.
+    for loss, task, name in itertools.product(training.RIVALS, training.TASKS, ("PSNR", "SSIM", "GMSD")):
+        ours, theirs = (
+            np.mean([x[name] for run, x in results.items() if (run.loss, run.task) == (which, task)])
+            for which in (training.OURS[0], loss)
+        )
+        assert (ours < theirs) == (name == "GMSD"), (loss, task, name)

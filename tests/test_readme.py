@@ -1,5 +1,6 @@
 """Python snippets of README and docs run as they stand, a section's one after the other, and print what is below."""
 
+import os
 import re
 import subprocess
 import sys
@@ -11,11 +12,13 @@ from frameworks import NAMES, require
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SNIPPET = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", re.DOTALL)
-PAGES = README, *(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SECTIONS = {
-    text.partition("\n")[0]: SNIPPET.findall(text)
+    f"{page.stem}: {text.partition(chr(10))[0]}": SNIPPET.findall(text)
     for page in PAGES
-    for text in re.split(r"^##+ ", page, flags=re.MULTILINE)
+    # The page on the command has commands among its snippets: a test of its own has it.
+    if page.stem != "command_line"
+    for text in re.split(r"^##+ ", page.read_text(), flags=re.MULTILINE)
 }
 # What a snippet imports, and the framework whose tests need it.
 OPTIONAL = {"optax": "jax", "flax": "jax", "torchmetrics": "torch"}
@@ -34,6 +37,25 @@ def test_snippets_run_and_print_what_is_shown(title: str) -> None:
     assert result.returncode == 0, result.stderr
     for printed, (_, shown) in zip(result.stdout.split("----\n"), snippets, strict=True):
         assert printed == shown
+
+
+def test_the_page_on_the_command_line_prints_what_is_shown(tmp_path: Path) -> None:
+    """Its snippets and commands in their order in one folder, but those that install."""
+    require("jax", "typer", "skimage", "matplotlib", "PIL")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "COLUMNS": "120"}
+    page = (ROOT / "docs" / "command_line.md").read_text()
+    blocks = re.findall(r"```(python|bash)\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", page, re.DOTALL)
+    compared = 0
+    for language, code, shown in blocks:
+        if "pip install" in code:
+            continue
+        command = [sys.executable, "-c", code] if language == "python" else ["bash", "-euc", code]
+        result = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+        assert result.returncode == 0, result.stderr
+        if shown:
+            compared += 1
+            assert [line.rstrip() for line in result.stdout.splitlines()] == shown.splitlines()
+    assert compared >= 4
 
 
 def test_there_are_snippets_of_both_packages() -> None:

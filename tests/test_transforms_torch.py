@@ -206,7 +206,7 @@ def compiled_gradient_of_a_gradient(a: Tensor, b: Tensor, d: Tensor) -> Tensor:
 # The first is https://github.com/pytorch/pytorch/issues/197867. The second folds what is done in place into a constant,
 # and the third drops the second order through any autograd.Function of more than the variable itself.
 @pytest.mark.filterwarnings("ignore:Attempted to insert a get_attr Node:UserWarning")
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="PyTorch's own faults, named under Limits in the README")
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="PyTorch's own faults, named in docs/limits.md")
 @pytest.mark.parametrize(
     "use", [forward_of_forward_of_a_gradient, linearized, compiled_gradient_of_a_gradient], ids=lambda f: f.__name__
 )

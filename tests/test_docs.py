@@ -1,0 +1,135 @@
+"""The documentation builds without a warning, needs nothing from elsewhere, and leaves out no public name."""
+
+import importlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import types
+import zlib
+from pathlib import Path
+
+import pytest
+from frameworks import NAMES, require
+
+ROOT = Path(__file__).parent.parent
+MODULES = (
+    *(f"blursim_{name}" for name in NAMES),
+    "blursim_jax.metrics",
+    "blursim_jax.sharding",
+    "blursim_torch.metrics",
+    "blursim_torch.schedules",
+)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The documentation, built."""
+    require(*NAMES, "flax", "torchmetrics", "mkdocs", "mkdocstrings", "mkdocs_jupyter")
+    folder = tmp_path_factory.mktemp("docs")
+    result = build(ROOT / "docs", folder)
+    assert result.returncode == 0, result.stdout
+    return folder / "site"
+
+
+def build(pages: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Build pages under the project's configuration into `folder/site`, warnings being errors."""
+    configuration = (ROOT / "mkdocs.yml").read_text().replace("docs_dir: docs", f"docs_dir: {pages}")
+    (folder / "mkdocs.yml").write_text(configuration)
+    return subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", folder / "mkdocs.yml"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # Modules that are documented are looked for here.
+        cwd=ROOT,
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
+    )
+
+
+def public_names(module: types.ModuleType) -> set[str]:
+    """What `__all__` has, or else every class and function of the module's own without an underscore."""
+    if hasattr(module, "__all__"):
+        return set(module.__all__)
+    own = {name for name, value in vars(module).items() if getattr(value, "__module__", None) == module.__name__}
+    return {name for name in own if not name.startswith("_")}
+
+
+def undocumented(inventory: Path) -> set[str]:
+    """The public names that the index of the built documentation does not have."""
+    # Four lines of text, then a compressed one for each name.
+    lines = zlib.decompress(inventory.read_bytes().split(b"\n", 4)[4]).decode().splitlines()
+    found = {line.split()[0] for line in lines}
+    names = {f"{name}.{public}" for name in MODULES for public in public_names(importlib.import_module(name))}
+    assert len(names) > 16
+    return names - found
+
+
+def test_every_public_name_is_documented(site: Path) -> None:
+    assert undocumented(site / "objects.inv") == set()
+
+
+def test_a_page_without_a_name_and_a_dead_link_are_noticed(site: Path, tmp_path: Path) -> None:
+    pages = tmp_path / "pages"
+    shutil.copytree(ROOT / "docs", pages)
+    api = (pages / "api_torch.md").read_text()
+    (pages / "api_torch.md").write_text(api.replace("::: blursim_torch.blursim_maps\n", ""))
+    with (pages / "limits.md").open("a") as file:
+        file.write("\n[nowhere](nowhere.md) and [no such section](speed.md#no-such-section)\n")
+    result = build(pages, tmp_path)
+    assert result.returncode == 1
+    assert "nowhere.md" in result.stdout
+    assert "no-such-section" in result.stdout
+    # Without the link the name alone is missing; the first builds failed before they wrote the index.
+    shutil.copy(ROOT / "docs" / "limits.md", pages)
+    assert build(pages, tmp_path).returncode == 0
+    assert undocumented(tmp_path / "site" / "objects.inv") == {"blursim_torch.blursim_maps"}
+
+
+def test_pages_are_readable_without_a_network(site: Path) -> None:
+    """Nothing that a page shows is fetched from elsewhere; links to follow may be."""
+    pages = list(site.rglob("*.html"))
+    assert len(pages) > 15
+    for page in pages:
+        text = page.read_text()
+        fetched = re.findall(r"<(?:script|img|iframe|source)\b[^>]*?\bsrc=[\"']?(?:https?:)?//[^\"' >]+", text)
+        fetched += re.findall(r"<link\b[^>]*?\bhref=[\"']?(?:https?:)?//[^\"' >]+", text)
+        assert not [x for x in fetched if "canonical" not in x], page.name
+
+
+@pytest.mark.parametrize("name", ["tutorial_jax", "tutorial_torch"])
+def test_tutorials_run_and_print_what_is_shown(name: str) -> None:
+    """To a tenth, as a training differs in its last digits from processor to processor."""
+    require(*(("jax", "flax", "optax") if name == "tutorial_jax" else ("torch", "torchmetrics")))
+    require("nbclient", "ipykernel", "skimage", "matplotlib")
+    import nbclient
+    import nbformat
+
+    path = ROOT / "docs" / f"{name}.ipynb"
+    assert path.stat().st_size < 700_000
+    shown, notebook = (nbformat.read(path, as_version=4) for _ in range(2))
+    nbclient.NotebookClient(notebook, timeout=300).execute(cwd=ROOT)
+    pictures = 0
+    for old, new in zip(shown.cells, notebook.cells, strict=True):
+        expected, got = printed(old), printed(new)
+        assert NUMBER.sub("#", got) == NUMBER.sub("#", expected)
+        numbers, expected_numbers = (list(map(float, NUMBER.findall(text))) for text in (got, expected))
+        assert numbers == pytest.approx(expected_numbers, rel=0.1, abs=0.011)
+        pictures += sum("image/png" in output.get("data", {}) for output in new.get("outputs", []))
+    assert pictures >= 4
+
+
+NUMBER = re.compile(r"\d+(?:\.\d+)?")
+
+
+def printed(cell: dict) -> str:
+    """What a cell printed, warnings too, which no tutorial should show."""
+    return "".join(output.get("text", "") for output in cell.get("outputs", []))
+
+
+def test_notebooks_are_as_they_were_run() -> None:
+    for path in (ROOT / "docs").glob("*.ipynb"):
+        counts = [c["execution_count"] for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
+        assert counts == list(range(1, len(counts) + 1)), path.name
