@@ -61,7 +61,7 @@ def blursim(
             data: changing it does not recompile. The value of an array on a device is not checked.
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
         spectrum: What General compares: `"magnitude"`, `"complex"` or `"log"`.
-        normalization: `"area"`, the original's, or `"relative"`, which does not depend on resolution and contrast.
+        normalization: `"area"`, the original's, or `"relative"`, over the target's own contrast and edges.
         data_range: What pixel value stands for white, 1.0 or 255 as a rule.
         channel_axis: None for images without channels, -1 for `(..., H, W, C)`, -3 for `(..., C, H, W)`. Under
             `"mean"`, `(N, C, H, W)` gives the same with None and -3.

@@ -163,7 +163,7 @@ def test_training_refuses(train: Path, arguments: tuple[str, ...], says: str, tm
     [
         (("--steps", "30"), "steps 60, not 30"),
         (("--seed", "1"), "seed 0, not 1"),
-        (("--loss", "mse"), "loss l1+blursim, not mse"),
+        (("--loss", "mse"), "loss ffts+blursim, not mse"),
         (("--batch-size", "3"), "batch-size 2, not 3"),
     ],
 )
