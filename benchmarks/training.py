@@ -196,13 +196,13 @@ def _l1_of_ffts(a: Tensor, b: Tensor, _: float) -> Tensor:
 
 
 def _ssim(a: Tensor, b: Tensor, _: float) -> Tensor:
-    from pytorch_msssim import ssim
+    from pytorch_msssim import ssim  # pyright: ignore[reportMissingImports]
 
     return 1 - ssim(a, b, data_range=1.0)
 
 
 def _focal_frequency_loss(a: Tensor, b: Tensor, _: float) -> Tensor:
-    from focal_frequency_loss import FocalFrequencyLoss
+    from focal_frequency_loss import FocalFrequencyLoss  # pyright: ignore[reportMissingImports]
 
     return FocalFrequencyLoss()(a, b)
 

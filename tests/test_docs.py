@@ -99,6 +99,17 @@ def test_pages_are_readable_without_a_network(site: Path) -> None:
         assert not [x for x in fetched if "canonical" not in x], page.name
 
 
+def test_links_of_the_built_pages_lead_somewhere(site: Path) -> None:
+    """Those of notebooks too, which the strict build does not look at."""
+    checked = 0
+    for page in set(site.glob("*.html")) - {site / "404.html"}:
+        for target in re.findall(r"<(?:a|img|link|script)\b[^>]*?\b(?:href|src)=[\"']?([^\"' >#]+)", page.read_text()):
+            if not re.match(r"\w+:", target):
+                checked += 1
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+    assert checked > 300
+
+
 @pytest.mark.parametrize("name", ["tutorial_jax", "tutorial_torch"])
 def test_tutorials_run_and_print_what_is_shown(name: str) -> None:
     """Nearly, as a training differs in its last digits from processor to processor."""
