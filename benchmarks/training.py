@@ -555,6 +555,8 @@ def main() -> None:
         parser.error("--seeds: expected at least 2, as tables have the spread over seeds")
     if arguments.write and (arguments.seeds, arguments.steps) != (SEEDS, STEPS):
         parser.error("--write: expected the seeds and steps that the page says, which are the defaults")
+    # A request to terminate ends the workers too, as Ctrl-C does.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for study in arguments.studies or STUDIES:
             for name, text in study_tables(study, arguments).items():

@@ -6,6 +6,8 @@ import sys
 
 # Before the first import of jax, which reads it once: four CPU devices.
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
+# Two test processes share two cores, and so do the processes that they start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from collections.abc import Iterator
 
@@ -17,7 +19,6 @@ from frameworks import NAMES, Framework, load
 if importlib.util.find_spec("torch"):
     import torch
 
-    # Two test processes share two cores.
     torch.set_num_threads(1)
 if importlib.util.find_spec("jax"):
     import jax

@@ -39,7 +39,9 @@ def random_cases() -> list[tuple[tuple[int, int], tuple[str, str, int]]]:
 
 
 @pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.slow) for part in range(1, 8))])
-@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-6)])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [("float64", 1e-12), pytest.param("float32", 1e-6, marks=pytest.mark.slow)]
+)
 def test_300_shapes_against_the_reference(framework: Framework, part: int, dtype: str, tolerance: float) -> None:
     rng = np.random.default_rng(part)
     worst = 0.0
