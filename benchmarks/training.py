@@ -89,19 +89,15 @@ def version(task: str, scene: photos.Scene, rng: np.random.Generator) -> Pair:
         case "gaussian":
             sigma = rng.uniform(0.5, 2.5)
             return Pair(
-                _in_8_bits(ndimage.gaussian_filter(scene.sharp, (sigma, sigma, 0), mode="nearest")), scene.sharp
+                photos.in_8_bits(ndimage.gaussian_filter(scene.sharp, (sigma, sigma, 0), mode="nearest")), scene.sharp
             )
         case "motion":
             kernel = _line(rng.uniform(3.0, 13.0), rng.uniform(0.0, math.pi))
-            return Pair(_in_8_bits(ndimage.convolve(scene.sharp, kernel[..., None], mode="nearest")), scene.sharp)
+            return Pair(photos.in_8_bits(ndimage.convolve(scene.sharp, kernel[..., None], mode="nearest")), scene.sharp)
         case "bokeh":
             radius = (aperture / photos.RADII[-1] * np.abs(scene.nearness - focus)).astype(np.float32)
-            return Pair(np.dstack((_in_8_bits(scene.sharp), radius)), scene.blurred(focus, aperture))
+            return Pair(np.dstack((photos.in_8_bits(scene.sharp), radius)), scene.blurred(focus, aperture))
     raise ValueError(f"task: expected one of {TASKS}, got {task!r}")
-
-
-def _in_8_bits(photo: np.ndarray) -> np.ndarray:
-    return (np.round(255 * photo) / 255).astype(np.float32)
 
 
 def _line(length: float, angle: float) -> np.ndarray:
@@ -341,9 +337,6 @@ OURS = [
 ]
 READINGS = [f"BlurSim {a} {b} 5" for a in ("magnitude", "complex", "log") for b in ("area", "relative")]
 LOSSES = [*PEERS, *(f"{x} {alpha}" for alpha in (DECAY, "0.5") for x in READINGS), f"L1 + {DEFAULT} {DECAY}", *OURS]
-BLIND = ["MSE", *(f"BlurSim {x} area 5 {DECAY}" for x in ("magnitude", "complex", "log"))]
-
-
 PULLING = [*(x for x in PEERS if x != "SSIM"), *(f"{x} {alpha}" for x in READINGS for alpha in ("0", "1"))]
 
 
@@ -369,7 +362,10 @@ STUDIES = {
     ),
     "blind": Study(
         ("gaussian",),
-        [*BLIND, *(f"L1 + BlurSim {x} area 5 {DECAY}" for x in ("magnitude", "log"))],
+        [
+            *("MSE", *(f"BlurSim {x} area 5 {DECAY}" for x in ("magnitude", "complex", "log"))),
+            *(f"L1 + BlurSim {x} area 5 {DECAY}" for x in ("magnitude", "log")),
+        ],
         ("residual", "default", "zero"),
     ),
 }
@@ -386,9 +382,15 @@ def execute(run: Run, out: Path) -> None:
 
 def execute_elsewhere(run: Run, out: Path, there: Path, folder: Path) -> None:
     """Judge a network that was trained by other photos."""
-    network = Network(training_pairs(run.task)[0].given.shape[-1], run.start)
+    pairs = other_pairs(run.task, folder)
+    _write(run.path(there), {"run": run._asdict(), "scores": judge(trained(run, out, pairs[0]), pairs)})
+
+
+def trained(run: Run, out: Path, pair: Pair) -> Network:
+    """The network of a run that has ended, for pictures such as `pair`."""
+    network = Network(pair.given.shape[-1], run.start)
     network.load_state_dict(torch.load(run.path(out).with_suffix(".pt"), weights_only=True))
-    _write(run.path(there), {"run": run._asdict(), "scores": judge(network, other_pairs(run.task, folder))})
+    return network
 
 
 def _write(path: Path, content: Any) -> None:
@@ -440,28 +442,19 @@ def tables(results: Results, study: str, names: Iterable[str]) -> str:
     tasks, losses, starts = STUDIES[study]
     columns = [(task, start) for task in tasks for start in starts]
     heads = [task if len(starts) == 1 else start for task, start in columns]
+    given = [judge(None, held_out_pairs(task)) for task in tasks] if len(starts) == 1 else []
     text = []
     for name in names:
-        cells = {
-            (loss, column): values
-            for loss in losses
-            for column in columns
-            if (
-                values := [
-                    found[name]
-                    for run, found in results.items()
-                    if run.loss == loss and (run.task, run.start) == column
-                ]
-            )
-        }
+        cells: dict[tuple[str, tuple[str, str]], list[float]] = {}
+        for run, found in results.items():
+            cells.setdefault((run.loss, (run.task, run.start)), []).append(found[name])
         best = {
             column: (max if name in RISING else min)(np.mean(values) for (_, c), values in cells.items() if c == column)
             for column in columns
         }
         text += [f"{HEADINGS[name]}:\n", f"| loss | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
-        if len(starts) == 1:
-            given = (judge(None, held_out_pairs(task))[name] for task in tasks)
-            text.append(f"| (the pictures given) | {' | '.join(_number(name, x) for x in given)} |")
+        if given:
+            text.append(f"| (the pictures given) | {' | '.join(_number(name, x[name]) for x in given)} |")
         for loss in losses:
             row = []
             for column in columns:
@@ -525,10 +518,7 @@ def draw_photos(out: Path, steps: int) -> Figure:
     part = np.s_[40:136, 60:188]
     panels = {"blurred": pair.given}
     for loss in losses:
-        network = Network(3, "residual")
-        weights = Run("gaussian", loss, 0, steps).path(out).with_suffix(".pt")
-        network.load_state_dict(torch.load(weights, weights_only=True))
-        panels[loss] = restored(network, pair)
+        panels[loss] = restored(trained(Run("gaussian", loss, 0, steps), out, pair), pair)
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     axes = figure.subplots(2, 4).ravel()
     for ax, (name, image) in zip(axes, (panels | {"sharp": pair.target}).items(), strict=False):
@@ -580,8 +570,9 @@ def study_tables(study: str, arguments: argparse.Namespace) -> dict[str, str]:
         return {study: tables(results, study, ("PSNR", "SSIM", "GMSD"))}
     found = {"losses": tables(results, study, HEADINGS), "differences": differences(results, OURS, RIVALS)}
     found["beside"] = differences(results, OURS, [BESIDE])
-    lines = ["| loss | " + " | ".join(pulls("gaussian", "L1")) + " |", "|---|---|---|---|"]
-    lines += [f"| {x} | " + " | ".join(f"{v:.2f}" for v in pulls("gaussian", x).values()) + " |" for x in PULLING]
+    pulling = {x: pulls("gaussian", x) for x in PULLING}
+    lines = ["| loss | " + " | ".join(pulling["MSE"]) + " |", "|---|---|---|---|"]
+    lines += [f"| {x} | " + " | ".join(f"{v:.2f}" for v in values.values()) + " |" for x, values in pulling.items()]
     found["pulls"] = "\n".join(lines) + "\n"
     if photos_folder:
         chosen = [run for run in runs if run.loss in (*RIVALS, BESIDE, *OURS)]
@@ -594,7 +585,8 @@ def study_tables(study: str, arguments: argparse.Namespace) -> dict[str, str]:
     if arguments.write:
         content = [run._asdict() | {"scores": {k: round(x[k], 5) for k in HEADINGS}} for run, x in results.items()]
         lines = ",\n".join(json.dumps(x) for x in content)
-        (page.DOCS / "training_results.json").write_text(f"[\n{lines}\n]\n")
+        with replacing(page.DOCS / "training_results.json") as new:
+            new.write_text(f"[\n{lines}\n]\n")
         draw(results).savefig(page.DOCS / "training_results.png", dpi=110)
         draw_photos(out, arguments.steps).savefig(page.DOCS / "training_photos.png", dpi=110)
     return found

@@ -110,7 +110,12 @@ def blend(stack: np.ndarray, radius: np.ndarray) -> np.ndarray:
     share = (position - below)[..., None]
     rows, columns = np.indices(radius.shape)
     blurred = (1 - share) * stack[below, rows, columns] + share * stack[below + 1, rows, columns]
-    return (np.round(255 * blurred) / 255).astype(np.float32)
+    return in_8_bits(blurred)
+
+
+def in_8_bits(photo: np.ndarray) -> np.ndarray:
+    """Round a photo in 0..1 as a camera does."""
+    return (np.round(255 * photo) / 255).astype(np.float32)
 
 
 def make_scene(name: str, photo: np.ndarray, nearness: np.ndarray) -> Scene:
