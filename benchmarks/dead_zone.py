@@ -19,8 +19,8 @@ from skimage import data
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 import reference
+from cases import relative_error, zoo
 from frameworks import load
-from test_gradients import relative_error, zoo
 
 ZONES = (0, 4, 8, 16, 32, 64, 128, 256)
 

@@ -43,7 +43,8 @@ def main() -> None:
             of_jax, of_torch = (framework.gradient(a, b, alpha=alpha, **options) for framework in (jax, torch))
             gradients += [errors(x, y) for x, y in pairs(of_jax, of_torch, of_reference)]
         for what, numbers in (("value", rows), ("gradient", gradients)):
-            worst = [max(numbers[i::3]) for i in range(3)]
+            # Of NaN too, which Python's own maximum may pass over.
+            worst = [np.max(numbers[i::3]) for i in range(3)]
             found.setdefault((dtype, what, spectrum), []).append(worst)
     print(f"| | {' | '.join(names)} |\n|---|---|---|---|")
     for (dtype, what, spectrum), numbers in sorted(found.items(), reverse=True):
