@@ -1,30 +1,58 @@
 """Settings that hold for every test, and the framework that a test runs through."""
 
+import importlib
 import importlib.util
 import os
 import sys
-
-# Before the first import of jax, which reads it once: four CPU devices.
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
-# Two test processes share two cores, and so do the processes that they start.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 from frameworks import NAMES, Framework, load
 
-# PyTorch first: loaded after JAX, it may find its libraries taken.
-if importlib.util.find_spec("torch"):
-    import torch
+# A process may have 65,530 memory mappings, beyond which XLA crashes, and has some for each program.
+MAPPINGS = 40_000
+# Compiling takes most of the time, and with fewer optimisations three quarters of it. The tests that everybody runs do
+# without, unless XLA_FLAGS says otherwise, as that of `.ci/run` does. At level 0, XLA of jaxlib 0.10 gives gradients
+# that are wrong under "log".
+OPTIMIZATION = "--xla_backend_optimization_level"
 
-    torch.set_num_threads(1)
-if importlib.util.find_spec("jax"):
-    import jax
 
-    jax.config.update("jax_numpy_dtype_promotion", "strict")
-    jax.config.update("jax_numpy_rank_promotion", "raise")
+def pytest_configure(config: pytest.Config) -> None:
+    """Settings for this process and those that it starts, before a framework is imported."""
+    # The test processes share the cores.
+    settings = {"OMP_NUM_THREADS": "1"}
+    # What locks the cache against two writers.
+    if importlib.util.find_spec("filelock"):
+        # Each program is compiled once for all test processes, and kept for the next run. Nothing relies on it.
+        settings |= {
+            "JAX_COMPILATION_CACHE_DIR": str(config.rootpath / ".pytest_cache" / "xla"),
+            "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**30),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "not system" in config.option.markexpr and OPTIMIZATION not in flags:
+        flags += f" {OPTIMIZATION}=1"
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=4"
+    if config.getoption("numprocesses", None):
+        # The workers run the tests.
+        return
+    # PyTorch first: loaded after JAX, it may find its libraries taken.
+    if importlib.util.find_spec("torch"):
+        importlib.import_module("torch").set_num_threads(1)
+    if importlib.util.find_spec("jax"):
+        jax = importlib.import_module("jax")
+        jax.config.update("jax_numpy_dtype_promotion", "strict")
+        jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """No worker processes for tests or files that are named: starting them takes longer than most tests."""
+    return 0 if any(Path(name.partition("::")[0]).is_file() for name in config.args) else None
 
 
 @pytest.fixture(scope="session", params=NAMES)
@@ -35,9 +63,10 @@ def framework(request: pytest.FixtureRequest) -> Framework:
 
 @pytest.fixture(scope="module", autouse=True)
 def programs() -> Iterator[None]:
-    """Let go, after each file, of what JAX compiled: beyond 65,530 memory mappings of a process, XLA crashes."""
+    """Let go, after a file, of what JAX compiled, before it is too much."""
     yield
-    if "jax" in sys.modules:
+    mappings = Path("/proc/self/maps")
+    if "jax" in sys.modules and (not mappings.exists() or mappings.read_bytes().count(b"\n") > MAPPINGS):
         sys.modules["jax"].clear_caches()
 
 

@@ -13,6 +13,19 @@ import numpy as np
 import pytest
 
 NAMES = ("jax", "torch")
+# Which extra brings a module.
+EXTRAS = {
+    "jax": "jax",
+    "torch": "torch",
+    "flax": "flax",
+    "optax": "flax",
+    "torchmetrics": "torchmetrics",
+    **dict.fromkeys(("matplotlib", "PIL", "rich", "scipy", "skimage", "tifffile", "typer"), "cli"),
+    **dict.fromkeys(("orbax", "sklearn"), "demo"),
+    **dict.fromkeys(("ipykernel", "mkdocs", "mkdocs_jupyter", "mkdocstrings", "nbclient"), "docs"),
+    **dict.fromkeys(("cv2", "hypothesis", "psutil"), "test"),
+    "flatbuffers": "dev",
+}
 
 
 def is_required(framework: str) -> bool:
@@ -24,10 +37,14 @@ def is_required(framework: str) -> bool:
 
 
 def require(framework: str, *others: str) -> None:
-    """Skip a test, or a whole file, that needs modules which are not installed, unless they are required to be."""
+    """Skip a test, or a whole file, that needs modules which are not installed, and name the extra that brings them.
+
+    Where the framework is required, others are too: what is missing then is found by the import that fails.
+    """
     missing = [name for name in (framework, *others) if importlib.util.find_spec(name) is None]
-    if not is_required(framework) and missing:
-        pytest.skip(f"{', '.join(missing)} not installed", allow_module_level=True)
+    if missing and not is_required(framework):
+        extras = ",".join(dict.fromkeys(EXTRAS[name] for name in missing))
+        pytest.skip(f"{', '.join(missing)} not installed: pip install 'blursim[{extras}]'", allow_module_level=True)
 
 
 def count_compilations() -> list[float]:
@@ -52,6 +69,10 @@ class Framework:
         self.name = name
         self.package: ModuleType = importlib.import_module(f"blursim_{name}")
         self.version = tuple(map(int, re.findall(r"\d+", importlib.import_module(name).__version__)[:3]))
+
+    def internal(self, file: str) -> Any:
+        """A file of the package that is not public, such as _planes."""
+        return importlib.import_module(f"{self.package.__name__}.{file}")
 
     def array(self, x: np.ndarray, dtype: str | None = None) -> Any:
         """An array of the framework."""
@@ -98,10 +119,19 @@ class Jax(Framework):
             return jax.tree.map(np.asarray, getattr(self.package, function)(a, b, **options))
 
     def gradient(self, a: np.ndarray, b: np.ndarray, argument: int = 0, **options: Any) -> np.ndarray:
+        alpha = options.pop("alpha", 0.9)
+        differentiable = tuple(i for i, x in enumerate((a, b)) if not np.issubdtype(x.dtype, np.integer))
+        with self._precision(a.dtype, b.dtype):
+            gradients = self._gradients(differentiable, tuple(options.items()))(a, b, alpha)
+            return np.asarray(gradients[differentiable.index(argument)])
+
+    @functools.cache  # noqa: B019
+    def _gradients(self, arguments: tuple[int, ...], options: tuple) -> Any:
+        """One program for both gradients at any alpha: compiling is most of what a test takes."""
         import jax
 
-        with self._precision(a.dtype, b.dtype):
-            return np.asarray(jax.grad(self.package.blursim, argument)(a, b, **options))
+        loss = functools.partial(self.package.blursim, **dict(options))
+        return jax.jit(jax.grad(lambda a, b, alpha: loss(a, b, alpha=alpha), arguments))
 
     def hessian(self, a: np.ndarray, b: np.ndarray, **options: Any) -> np.ndarray:
         alpha = options.pop("alpha", 0.9)

@@ -1,4 +1,4 @@
-"""Functions of the test files, run in a process of their own: its memory, threads and environment are nobody else's."""
+"""Work in processes of its own: functions of the test files, code without certain modules, commands with their cost."""
 
 import contextlib
 import json
@@ -10,9 +10,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 # The cores are chosen before anything counts them.
 RUN = """
 import json, os, sys
@@ -25,6 +26,58 @@ if "torch" in sys.modules:
     # The threads of gloo abort, now and then, a process that ends by itself.
     os._exit(0)
 """
+# Modules that an import may not find, as if they were not installed.
+HIDE = """
+import sys
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {hidden!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Hidden())
+"""
+# Starts a command and says what it took. A process has, from its start, the peak memory of the one that started it: a
+# test process of 500 MiB would be found in every command, this one adds no more than its own 10 MiB.
+MEASURE = """
+import json, os, sys
+report = int(sys.argv[1])
+pid = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ, file_actions=[(os.POSIX_SPAWN_CLOSE, report)])
+_, status, usage = os.wait4(pid, 0)
+seconds = usage.ru_utime + usage.ru_stime
+os.write(report, json.dumps([os.waitstatus_to_exitcode(status), seconds, usage.ru_maxrss]).encode())
+"""
+
+
+class Measured(NamedTuple):
+    """How a command ended and what it took: seconds of the processor, and MiB at the most."""
+
+    status: int
+    output: str
+    errors: str
+    seconds: float
+    memory: float
+
+
+def measured(*command: Any, timeout: float = 600, **options: Any) -> Measured:
+    """Run a command; unlike wall-clock time, that of the processor hardly depends on what else the machine does."""
+    read, write = os.pipe()
+    launcher = [sys.executable, "-I", "-S", "-c", MEASURE, str(write), *map(str, command)]
+    try:
+        found = subprocess.run(
+            launcher, capture_output=True, text=True, pass_fds=[write], timeout=timeout, check=True, **options
+        )
+    finally:
+        os.close(write)
+    with os.fdopen(read) as file:
+        status, seconds, kilobytes = json.load(file)
+    return Measured(status, found.stdout, found.stderr, seconds, kilobytes / 1024)
+
+
+def run_code(code: str, hidden: set[str] | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a new process, where the `hidden` modules seem not to be installed."""
+    head = HIDE.format(hidden=hidden) if hidden else ""
+    return subprocess.run(
+        [sys.executable, "-c", f"{head}{code}"], capture_output=True, text=True, **{"cwd": ROOT, **options}
+    )
 
 
 def in_new_process(
@@ -54,7 +107,11 @@ def new_processes(function: Callable, count: int, *arguments: Any) -> Iterator[l
             address = f"127.0.0.1:{free.getsockname()[1]}"
         meeting = {"file": f"{folder}/meeting", "address": address}
         processes = [
-            stack.enter_context(_start(function, (rank, count, meeting, *arguments), 0, {})) for rank in range(count)
+            # One that is killed may leave half a program in the cache.
+            stack.enter_context(
+                _start(function, (rank, count, meeting, *arguments), 0, {"JAX_COMPILATION_CACHE_DIR": ""})
+            )
+            for rank in range(count)
         ]
         # Before they are waited for, which the stack does last.
         stack.callback(lambda: [process.kill() for process in processes])
@@ -70,7 +127,7 @@ def _start(function: Callable, arguments: tuple, cores: int, environment: dict[s
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        cwd=TESTS.parent,
+        cwd=ROOT,
         env=settings,
     )
 

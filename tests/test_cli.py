@@ -19,15 +19,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from blursim_command import BLURSIM, call, grey, run
+from cases import FLOAT32, PRINTED
 from PIL import Image
+from processes import run_code
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from blursim_jax import blursim, blursim_terms
-from blursim_jax.cli.app import app
-
-BLURSIM = [sys.executable, "-m", "blursim_jax"]
-LUMA = np.array([0.299, 0.587, 0.114])
 
 
 @pytest.fixture(scope="module")
@@ -44,23 +43,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def run(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*BLURSIM, *map(str, arguments)], capture_output=True, text=True, **options)
-
-
-def call(*arguments: Any) -> int | None:
-    """The same in this process, several times faster; errors are exceptions."""
-    return app(list(map(str, arguments)), standalone_mode=False)
-
-
 def side(path: Path) -> int:
     """The shorter side of a picture."""
     with Image.open(path) as image:
         return min(image.size)
-
-
-def grey(path: Path) -> np.ndarray:
-    return (np.asarray(Image.open(path)) @ LUMA).astype(np.float32)
 
 
 def test_compare_says_what_the_library_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,20 +55,20 @@ def test_compare_says_what_the_library_says(folder: Path, capsys: pytest.Capture
     assert call("compare", folder / "slight.png", folder / "sharp.png", "--json", *flags) == 0
     found = json.loads(capsys.readouterr().out)
     a, b = grey(folder / "slight.png"), grey(folder / "sharp.png")
-    assert found["value"] == pytest.approx(float(blursim(a, b, data_range=255.0, **options)), rel=1e-6)
+    assert found["value"] == pytest.approx(float(blursim(a, b, data_range=255.0, **options)), rel=FLOAT32.value)
     del options["alpha"]
     terms = blursim_terms(a, b, data_range=255.0, **options)
-    assert [found["general"], found["specific"]] == pytest.approx([float(x) for x in terms], rel=1e-6)
-    assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(b, a, data_range=255), rel=1e-4)
-    assert found["ssim"] == pytest.approx(structural_similarity(b, a, data_range=255), rel=1e-4)
-    assert found["mse"] == pytest.approx(np.mean((a - b) ** 2) / 255**2, rel=1e-4)
+    assert [found["general"], found["specific"]] == pytest.approx([float(x) for x in terms], rel=FLOAT32.value)
+    assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(b, a, data_range=255), rel=PRINTED)
+    assert found["ssim"] == pytest.approx(structural_similarity(b, a, data_range=255), rel=PRINTED)
+    assert found["mse"] == pytest.approx(np.mean((a - b) ** 2) / 255**2, rel=PRINTED)
 
 
 def test_compare_in_colour(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("compare", folder / "slight.png", folder / "sharp.png", "--color", "--json", "--data-range", 200) == 0
     a, b = (np.asarray(Image.open(folder / name)) for name in ("slight.png", "sharp.png"))
     expected = float(blursim(a, b, channel_axis=-1, data_range=200.0))
-    assert json.loads(capsys.readouterr().out)["value"] == pytest.approx(expected, rel=1e-6)
+    assert json.loads(capsys.readouterr().out)["value"] == pytest.approx(expected, rel=FLOAT32.value)
 
 
 def test_the_same_image(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +93,13 @@ def test_exit_status(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [[], ["--color", "--spectrum", "log"], ["--spectrum", "complex", "--normalization", "relative"]], ids=str
+    "options",
+    [
+        [],
+        pytest.param(["--color", "--spectrum", "log"], marks=pytest.mark.system),
+        pytest.param(["--spectrum", "complex", "--normalization", "relative"], marks=pytest.mark.slow),
+    ],
+    ids=str,
 )
 def test_figure(folder: Path, tmp_path: Path, options: list[str]) -> None:
     out = tmp_path / "figure.png"
@@ -147,12 +139,12 @@ def test_matrix(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     options = "--normalization", "relative"
     call("matrix", *images, "--format", "json", *options)
     found = json.loads(capsys.readouterr().out)
-    np.testing.assert_allclose(found["values"], expected, rtol=1e-6)
+    np.testing.assert_allclose(found["values"], expected, rtol=FLOAT32.value)
     assert found["images"] == [str(image) for image in images]
     call("matrix", *images, "--format", "csv", *options)
     head, *rows = csv.reader(io.StringIO(capsys.readouterr().out))
     assert head == ["", *names] and [row[0] for row in rows] == list(names)
-    np.testing.assert_allclose([list(map(float, row[1:])) for row in rows], expected, rtol=1e-6)
+    np.testing.assert_allclose([list(map(float, row[1:])) for row in rows], expected, rtol=FLOAT32.value)
     call("matrix", *images, "--figure", tmp_path / "table.png", *options)
     text = capsys.readouterr().out
     rows = [line.split() for line in text.replace("│", " ").splitlines() if ".png" in line]
@@ -170,7 +162,7 @@ def test_matrix_of_sizes_that_differ(folder: Path, capsys: pytest.CaptureFixture
     call("matrix", *images, "--crop", "--format", "json")
     cropped = json.loads(capsys.readouterr().out)["values"]
     a, b = grey(images[0]), grey(images[2])[1:129, 5:165]
-    assert cropped[0][2] == pytest.approx(float(blursim(a, b, data_range=255.0)), rel=1e-5)
+    assert cropped[0][2] == pytest.approx(float(blursim(a, b, data_range=255.0)), rel=FLOAT32.rounded)
 
 
 def test_sweep(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -192,7 +184,7 @@ def test_sweep(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         if row["distortion"].startswith("blur") and float(row["level"]) == 2:
             options: Any = {"spectrum": row["spectrum"]}
             expected = blursim(ndimage.gaussian_filter(sharp, 2), sharp, alpha=0.5, **options)
-            assert float(row["value"]) == pytest.approx(float(expected), rel=1e-5)
+            assert float(row["value"]) == pytest.approx(float(expected), rel=FLOAT32.rounded)
 
 
 WRONG = [
@@ -281,6 +273,7 @@ def test_help_is_shown_without_loading_what_is_slow() -> None:
     assert found.stdout.splitlines()[-1] == "set()"
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("command", ["compare", "matrix", "evaluate", "sweep"])
 def test_help_has_examples_that_work(
     command: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -308,9 +301,12 @@ def test_help_has_examples_that_work(
             assert call(*words) in (None, 0, int("--fail-above" in words))
 
 
-def test_no_colour_and_no_progress_in_a_pipe(folder: Path) -> None:
-    found = run("matrix", folder / "sharp.png", folder / "slight.png", env=os.environ | {"TERM": "xterm-256color"})
-    assert found.stderr == "" and "\x1b" not in found.stdout
+def test_no_colour_and_no_progress_in_a_pipe(folder: Path, tmp_path: Path) -> None:
+    terminal = os.environ | {"TERM": "xterm-256color"}
+    matrix = run("matrix", folder / "sharp.png", folder / "slight.png", env=terminal)
+    evaluate = run("evaluate", folder, folder, "--out", tmp_path / "scores.csv", env=terminal)
+    for found in matrix, evaluate:
+        assert (found.returncode, found.stderr) == (0, "") and found.stdout and "\x1b" not in found.stdout
 
 
 def test_a_reader_that_goes_ends_it_quietly(folder: Path) -> None:
@@ -323,6 +319,7 @@ def test_a_reader_that_goes_ends_it_quietly(folder: Path) -> None:
     assert (found.returncode, found.stderr) == (128 + signal.SIGPIPE, "")
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_streams_that_are_closed(folder: Path, closed: str) -> None:
     for image, status in (folder / "slight.png", 0), (folder / "none.png", 2):
@@ -358,7 +355,9 @@ def test_figures_show_what_they_say() -> None:
     }
     assert shown.keys() == expected.keys()
     for title, values in expected.items():
-        np.testing.assert_allclose(np.asarray(shown[title]), np.asarray(values), rtol=1e-5, atol=1e-5, err_msg=title)
+        np.testing.assert_allclose(
+            np.asarray(shown[title]), np.asarray(values), rtol=FLOAT32.rounded, atol=FLOAT32.rounded, err_msg=title
+        )
     table = figures.draw_matrix(np.array([[0, 0.25], [0.5, 0]]), [a, b], 1.0, ["a", "b"])
     texts = [axes.texts[0].get_text() for axes in table.axes if axes.texts]
     assert texts[1:] == ["0", "0.25", "0.5", "0"]
@@ -373,10 +372,7 @@ def test_version_and_completion() -> None:
 
 
 def test_without_its_libraries_it_says_what_to_install() -> None:
-    from test_isolation import HIDE
-    from test_isolation import run as run_code
-
-    found = run_code(f"hidden = {{'typer'}}{HIDE}\nfrom blursim_jax.cli import main; main()")
+    found = run_code("from blursim_jax.cli import main; main()", {"typer"})
     assert found.returncode == 2
     assert found.stderr == "blursim: typer is not installed; the command needs pip install 'blursim[cli]'\n"
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import reference
 import tifffile
+from cases import FLOAT32
 from PIL import Image
 
 from blursim_jax.cli.files import Failure
@@ -110,9 +111,9 @@ def test_what_is_in_the_file(
     assert found.white == white
     assert found.pixels.shape == expected.shape
     # Half a level may be rounded otherwise.
-    rounded = np.abs(found.pixels - expected) > 3e-7 * white
+    rounded = np.abs(found.pixels - expected) > FLOAT32.same * white
     assert rounded.mean() < (0.01 if pixels.ndim == 3 and pixels.shape[-1] == 4 else 1e-12)
-    np.testing.assert_allclose(found.pixels, expected, rtol=0, atol=1.001 if rounded.any() else 3e-7 * white)
+    np.testing.assert_allclose(found.pixels, expected, rtol=0, atol=1.001 if rounded.any() else FLOAT32.same * white)
 
 
 @pytest.mark.parametrize(("name", "write", "pixels", "white"), EXACT.values(), ids=EXACT)
@@ -125,13 +126,13 @@ def test_values_are_those_of_the_reference(
     scores = score(read_pair(tmp_path / name, tmp_path / "target.tif", SETTINGS), SETTINGS)
     a, b = (in_float64(x, white, False) / white for x in (pixels, other))
     general, specific = reference.terms(a, b)
-    np.testing.assert_allclose([scores.general, scores.specific], [general, specific], rtol=5e-6)
-    np.testing.assert_allclose(scores.value, 0.1 * general + 0.9 * specific, rtol=5e-6)
-    np.testing.assert_allclose(scores.mse, np.mean((a - b) ** 2), rtol=1e-5)
+    np.testing.assert_allclose([scores.general, scores.specific], [general, specific], rtol=FLOAT32.log_value)
+    np.testing.assert_allclose(scores.value, 0.1 * general + 0.9 * specific, rtol=FLOAT32.log_value)
+    np.testing.assert_allclose(scores.mse, np.mean((a - b) ** 2), rtol=FLOAT32.rounded)
 
 
 @pytest.mark.parametrize(("name", "options"), [("a.jpg", {"quality": 90}), ("a.webp", {"quality": 80})])
-def test_lossy_formats(tmp_path: Path, name: str, options: Any, photos: dict) -> None:
+def test_lossy_formats(tmp_path: Path, name: str, options: Any) -> None:
     from skimage import data
 
     pillow(data.astronaut(), **options)(tmp_path / name)

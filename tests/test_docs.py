@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from frameworks import NAMES, require
 
+pytestmark = pytest.mark.system
 ROOT = Path(__file__).parent.parent
 MODULES = (
     *(f"blursim_{name}" for name in NAMES),
@@ -122,12 +123,15 @@ def test_tutorials_run_and_print_what_is_shown(name: str) -> None:
     assert path.stat().st_size < 700_000
     shown, notebook = (nbformat.read(path, as_version=4) for _ in range(2))
     nbclient.NotebookClient(notebook, timeout=300).execute(cwd=ROOT)
-    pictures = 0
+    pictures = trained = 0
     for old, new in zip(shown.cells, notebook.cells, strict=True):
         expected, got = printed(old), printed(new)
         assert NUMBER.sub("#", got) == NUMBER.sub("#", expected)
         numbers, expected_numbers = (list(map(float, NUMBER.findall(text))) for text in (got, expected))
-        assert numbers == pytest.approx(expected_numbers, rel=0.02, abs=0.021)
+        # Before a training, numbers differ by rounding alone.
+        trained = trained or "in range(steps)" in new.source
+        relative, absolute = (0.02, 0.021) if trained else (0, 0.001)
+        assert numbers == pytest.approx(expected_numbers, rel=relative, abs=absolute)
         assert not [x for cell in (old, new) for x in cell.get("outputs", []) if x.get("name") == "stderr"]
         pictures += sum("image/png" in output.get("data", {}) for output in new.get("outputs", []))
     assert pictures >= 4
@@ -142,7 +146,9 @@ def printed(cell: dict) -> str:
 
 
 def test_notebooks_are_as_they_were_run() -> None:
-    for path in (ROOT / "docs").glob("*.ipynb"):
+    paths = list((ROOT / "docs").glob("*.ipynb"))
+    assert len(paths) == 2
+    for path in paths:
         counts = [c["execution_count"] for c in json.loads(path.read_text())["cells"] if c["cell_type"] == "code"]
         assert counts == list(range(1, len(counts) + 1)), path.name
 

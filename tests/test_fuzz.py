@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from cases import ALL, CASES, FLOAT32, Case
 from frameworks import Framework
 from numpy.random import Generator
-from test_values import OPTIONS, options_of, reference_of
 
 DTYPES = ("float32", "uint8", "float16", "bfloat16", "uint16", "int16", "float64", "int8")
-# Shape and channel axis. Option sets take turns with these and the dtypes, because JAX compiles for each combination.
+# Shape and channel axis. Cases take turns with these and the dtypes, because JAX compiles for each combination.
 LAYOUTS: tuple[tuple[tuple[int, ...], int | None], ...] = (
     ((9, 8), None),
     ((2, 7, 12), None),
@@ -62,9 +62,9 @@ class Image(NamedTuple):
     dtype: str
 
 
-def draw_call(rng: Generator) -> tuple[list[Any], dict[str, Any], tuple[str, str, int]]:
+def draw_call(rng: Generator, cases: list[Case]) -> tuple[list[Any], dict[str, Any], Case]:
     """Two images, options, and the option set that these stand for."""
-    turn = int(rng.integers(len(OPTIONS)))
+    turn = int(rng.integers(len(cases)))
     shape, axis = LAYOUTS[turn % len(LAYOUTS)]
     dtypes = DTYPES[turn % 8], DTYPES[(turn * 3 + turn // 8) % 8]
     wide = {"float32", "bfloat16", "float64"}
@@ -85,9 +85,9 @@ def draw_call(rng: Generator) -> tuple[list[Any], dict[str, Any], tuple[str, str
         # Of few digits: rounded to float32, 1 - alpha would be another.
         "alpha": round(64 * rng.random()) / 64,
         "reduction": "none",
-        **options_of(OPTIONS[turn]),
+        **cases[turn].options(),
     }
-    return images, options, OPTIONS[turn]
+    return images, options, cases[turn]
 
 
 def given(framework: Framework, image: Any) -> Any:
@@ -118,44 +118,46 @@ def call(framework: Framework, images: list[Any], options: dict[str, Any]) -> An
         return np.asarray(framework.package.blursim(*(given(framework, x) for x in images), **options))
 
 
-def expected_values(images: list[Any], options: dict[str, Any], case: tuple[str, str, int]) -> np.ndarray:
+def expected_values(images: list[Any], options: dict[str, Any], case: Case) -> np.ndarray:
     a, b = (x.pixels.astype(np.float64) / options["data_range"] for x in images)
     if options["channel_axis"] == -1:
         a, b = (np.moveaxis(x, -1, -3) for x in (a, b))
     *batch_shape, height, width = a.shape
-    terms = [reference_of(x, y, case) for x, y in zip(*(x.reshape(-1, height, width) for x in (a, b)), strict=True)]
+    terms = [case.terms(x, y) for x, y in zip(*(x.reshape(-1, height, width) for x in (a, b)), strict=True)]
     general, specific = np.reshape(terms, (*batch_shape, 2)).transpose(-1, *range(len(batch_shape)))
     values = (1 - options["alpha"]) * general + options["alpha"] * specific
     return values if options["channel_axis"] is None else values.mean(axis=-1)
 
 
-def right_call(framework: Framework, rng: Generator) -> None:
-    images, options, case = draw_call(rng)
+def right_call(framework: Framework, rng: Generator, cases: list[Case]) -> None:
+    images, options, case = draw_call(rng, cases)
     values = call(framework, images, options)
     assert values.dtype == ("float64" if "float64" in (x.dtype for x in images) else "float32")
     expected = expected_values(images, options, case)
     # The logarithm weighs a bin by 1 / |A|: of so few bins, one of almost nothing passes its rounding error on.
-    np.testing.assert_allclose(values, expected, rtol=2e-5 if case[0] == "log" else 5e-6, atol=3e-7)
+    np.testing.assert_allclose(
+        values, expected, rtol=FLOAT32.weak if case.spectrum == "log" else FLOAT32.log_value, atol=3e-7
+    )
 
 
-def wrong_option(framework: Framework, rng: Generator) -> None:
-    images, options, _ = draw_call(rng)
+def wrong_option(framework: Framework, rng: Generator, cases: list[Case]) -> None:
+    images, options, _ = draw_call(rng, cases)
     name = choose(rng, list(WRONG_OPTIONS))
     options[name] = choose(rng, WRONG_OPTIONS[name])
     with pytest.raises((ValueError, TypeError), match=f"^{name}: expected "):
         call(framework, images, options)
 
 
-def wrong_image(framework: Framework, rng: Generator) -> None:
-    images, options, _ = draw_call(rng)
+def wrong_image(framework: Framework, rng: Generator, cases: list[Case]) -> None:
+    images, options, _ = draw_call(rng, cases)
     which = int(rng.integers(2))
     images[which] = choose(rng, WRONG_IMAGES)
     with pytest.raises(TypeError, match=f"^{('predictions', 'targets')[which]}: expected "):
         call(framework, images, options)
 
 
-def wrong_shape(framework: Framework, rng: Generator) -> None:
-    images, options, _ = draw_call(rng)
+def wrong_shape(framework: Framework, rng: Generator, cases: list[Case]) -> None:
+    images, options, _ = draw_call(rng, cases)
     which = int(rng.integers(2))
     pixels, dtype = images[which]
     larger = np.insert(pixels, 0, 0, axis=int(rng.integers(pixels.ndim)))
@@ -164,9 +166,9 @@ def wrong_shape(framework: Framework, rng: Generator) -> None:
         call(framework, images, options)
 
 
-def poisoned_pixel(framework: Framework, rng: Generator) -> None:
+def poisoned_pixel(framework: Framework, rng: Generator, cases: list[Case]) -> None:
     """A NaN or an infinity in an image makes its value NaN or inf, and no other image's."""
-    images, options, _ = draw_call(rng)
+    images, options, _ = draw_call(rng, cases)
     images = [Image(x.pixels.astype(np.float32), "float32") for x in images]
     sound = call(framework, images, options)
     if not sound.size:
@@ -179,14 +181,14 @@ def poisoned_pixel(framework: Framework, rng: Generator) -> None:
     np.testing.assert_array_equal(values[finite], sound[finite])
 
 
-def other_functions(framework: Framework, rng: Generator) -> None:
+def other_functions(framework: Framework, rng: Generator, cases: list[Case]) -> None:
     """Terms that mix to the value, gradients of the images' shape and dtype, maps for each image, all finite."""
-    images, options, _ = draw_call(rng)
+    images, options, _ = draw_call(rng, cases)
     images = [Image(x.pixels.astype(np.float32), "float32") for x in images]
     a, b = (x.pixels for x in images)
     value, alpha = call(framework, images, options), options.pop("alpha")
     general, specific = framework.terms(a, b, **options)
-    np.testing.assert_allclose((1 - alpha) * general + alpha * specific, value, rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose((1 - alpha) * general + alpha * specific, value, rtol=FLOAT32.rounded, atol=1e-7)
     del options["reduction"]
     for which in (0, 1):
         gradient = framework.gradient(a, b, which, alpha=alpha, reduction="sum", **options)
@@ -209,11 +211,12 @@ CHECKS = (right_call, wrong_option, wrong_image, wrong_shape, poisoned_pixel)
     ids=lambda x: x.__name__ if callable(x) else str(x),
 )
 def test_fuzz(
-    framework: Framework, check: Callable[[Framework, Generator], None], count: int, record_property: Any
+    framework: Framework, check: Callable[[Framework, Generator, list[Case]], None], count: int, record_property: Any
 ) -> None:
+    cases = CASES if count == 200 else ALL
     for seed in range(count):
         try:
-            check(framework, np.random.default_rng(seed))
+            check(framework, np.random.default_rng(seed), cases)
         except BaseException as error:
             error.add_note(f"seed {seed}")
             raise

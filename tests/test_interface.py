@@ -1,5 +1,6 @@
 """Conventions of the public interface, the same in both packages: names, signatures, docstrings, sources."""
 
+import ast
 import importlib.util
 import inspect
 import re
@@ -7,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from frameworks import NAMES, Framework
+from processes import ROOT, run_code
 
-ROOT = Path(__file__).parent.parent
 SOURCES = {name: ROOT / f"blursim_{name}" for name in NAMES}
 PUBLIC = ["BlurSim", "BlurSimMaps", "BlurSimTerms", "blursim", "blursim_maps", "blursim_terms"]
 FUNCTIONS = ("blursim", "blursim_maps", "blursim_terms")
@@ -26,9 +27,15 @@ LACKING = {"blursim": set(), "blursim_terms": {"alpha"}, "blursim_maps": {"alpha
 
 def test_public_names(framework: Framework) -> None:
     assert framework.package.__all__ == PUBLIC
-    # What is imported by its own name, if another test has.
-    found = set(dir(framework.package)) - {"metrics", "schedules", "sharding"}
-    assert {n for n in found if not n.startswith("_")} == set(PUBLIC)
+    # What a new process has after using them all, where no test has imported more; `dir` may say less.
+    code = f"""
+import types, typing, blursim_{framework.name} as package
+for name in package.__all__:
+    getattr(package, name)
+own = {{k: x for k, x in vars(package).items() if not isinstance(x, types.ModuleType) and not k.startswith("_")}}
+print(*sorted(own.keys() - {{"TYPE_CHECKING"}}))
+"""
+    assert run_code(code).stdout.split() == PUBLIC
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
@@ -81,6 +88,11 @@ def sources(name: str) -> dict[str, str]:
     return {path.name: path.read_text() for path in sorted(SOURCES[name].glob("*.py"))}
 
 
+def all_sources(name: str) -> dict[str, str]:
+    """Those of folders in it too, of which only one package has some."""
+    return {str(path.relative_to(ROOT)): path.read_text() for path in sorted(SOURCES[name].rglob("*.py"))}
+
+
 # What the other framework has by itself: PyTorch has no sharded arrays without `torch.distributed`, which takes the
 # functions as they are, and JAX has the schedules of Optax. The command is JAX's.
 OWN_FILES = {"jax": {"sharding.py", "_rows.py", "__main__.py"}, "torch": {"schedules.py"}}
@@ -112,21 +124,59 @@ def test_formulas_stand_in_both_docstrings_alike() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_sources(name: str) -> None:
     (other,) = set(NAMES) - {name}
-    for file, source in sources(name).items():
+    assert len(all_sources(name)) >= len(sources(name)) > 5
+    for file, source in all_sources(name).items():
         assert not re.search(r"^\s*assert ", source, re.MULTILINE), "a user's mistake is an exception, also under -O"
         assert not re.search(rf"^\s*(import|from) (blursim_)?{other}", source, re.MULTILINE), file
 
 
-def test_the_same_errors_are_raised_by_name() -> None:
-    """Every error of the one package stands word for word in the other, but for what only one framework can meet."""
-    own = {
-        "jax": {"expected an array without a mask", "expected float32, or float64 with jax_enable_x64"},
-        "torch": {"expected a dense torch.Tensor", "expected the device of predictions"},
-    }
+# Errors that only one framework can meet, by how they begin.
+OWN_ERRORS = {
+    "jax": {
+        ("TypeError", "{name}: expected an array without a mask"),
+        ("TypeError", "{name}: expected float32, or float64 with jax_enable_x64"),
+        # Python's own, of a lazy module.
+        ("AttributeError", "module {__name__!r} has no attribute"),
+    },
+    "torch": {
+        ("TypeError", "{name}: expected a dense torch.Tensor"),
+        ("ValueError", "targets: expected the device of predictions"),
+        ("ValueError", "alpha: expected the device of predictions"),
+    },
+}
+
+
+def errors_raised(source: str) -> list[tuple[str, str]]:
+    """Every error that a source raises: its type, and its message with the fields as they are written."""
+
+    def message(node: ast.expr) -> str:
+        assert isinstance(node, (ast.Constant, ast.JoinedStr)), "a message is written where it is raised"
+        text = ast.unparse(node)
+        return text.removeprefix("f").strip("\"'")
+
+    raised = [node.exc for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Raise)]
+    return [(ast.unparse(x.func), message(x.args[0])) for x in raised if isinstance(x, ast.Call)]
+
+
+def test_the_same_errors_are_raised_word_for_word() -> None:
+    """But for those that only one framework can meet, each of which is there."""
+    found = {}
     for name in NAMES:
-        raised = set()
-        for file, source in sources(name).items():
-            if file not in {"_checks.py"} | OWN_FILES[name]:
-                raised |= set(re.findall(r'raise \w+\(f?"\{?\w+\}?: ([^,"{]*[^,"{ ])', source))
-        found = {message for message in raised if not any(o.startswith(message) or message in o for o in own[name])}
-        assert not found, f"only in blursim_{name}: {found}"
+        errors = {
+            error
+            for file, source in sources(name).items()
+            if file not in {"_checks.py"} | OWN_FILES[name]
+            for error in errors_raised(source)
+        }
+        own = {own: {e for e in errors if e[0] == own[0] and e[1].startswith(own[1])} for own in OWN_ERRORS[name]}
+        assert all(own.values()), f"no longer in blursim_{name}: {[key for key, value in own.items() if not value]}"
+        found[name] = errors - set().union(*own.values())
+    assert found["jax"] == found["torch"]
+
+
+def test_every_raise_is_read() -> None:
+    source = "def f(x):\n    raise ValueError(\n        f'x: expected {1}, '\n        f'got {x!r}'\n    )\n"
+    assert errors_raised(source) == [("ValueError", "x: expected {1}, got {x!r}")]
+    texts = [text for name in NAMES for text in sources(name).values()]
+    counted = sum(len(re.findall(r"^\s*raise \w+\(", text, re.MULTILINE)) for text in texts)
+    assert counted == sum(map(len, map(errors_raised, texts))) > 10

@@ -1,17 +1,18 @@
 """Neither package needs the other's framework, importing starts nothing, and these tests can fail."""
 
+import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from frameworks import require
+from processes import ROOT
+from processes import run_code as run
 
-ROOT = Path(__file__).parent.parent
 # What a package may not load: the other framework, the other package, and what only examples and tests need.
 FOREIGN = {
     "jax": {"torch", "blursim_torch", "flax", "optax", "cv2", "matplotlib", "scipy.ndimage", "skimage"},
-    "torch": {"jax", "jaxlib", "blursim_jax", "flax", "optax", "cv2", "matplotlib", "scipy", "skimage"},
+    "torch": {"jax", "jaxlib", "blursim_jax", "flax", "optax", "torchmetrics", "cv2", "matplotlib", "scipy", "skimage"},
 }
 USE = {
     "jax": "import numpy as np; x = np.eye(8, dtype=np.float32); blursim_jax.blursim_maps(x, x); "
@@ -19,15 +20,6 @@ USE = {
     "torch": "import torch; x = torch.eye(8, requires_grad=True); blursim_torch.blursim_maps(x, x); "
     "blursim_torch.blursim(x, x).backward()",
 }
-# Modules that an import may not find, as if they were not installed.
-HIDE = """
-import sys
-class Hidden:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in hidden:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-sys.meta_path.insert(0, Hidden())
-"""
 # Notes connections, and files opened for writing: an audit hook sees them whoever catches the exception.
 WATCH = """
 import os, sys
@@ -39,10 +31,6 @@ sys.addaudithook(watch)
 """
 
 
-def run(code: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-
-
 def loaded_by(code: str, names: set[str]) -> set[str]:
     """Which of these modules a new process has loaded after running `code`."""
     result = run(f"{code}; import sys; print(*sorted({names!r} & set(sys.modules)))")
@@ -52,7 +40,10 @@ def loaded_by(code: str, names: set[str]) -> set[str]:
 
 def touched_by(name: str, code: str) -> list[str]:
     """What a new process that has imported the framework connects to, or opens for writing, in `code`."""
-    result = run(f"import sys, {name}; sys.dont_write_bytecode = True{WATCH}\n{code}\nprint(*seen)")
+    # Without the cache that the tests have JAX write.
+    environment = {key: value for key, value in os.environ.items() if key != "JAX_COMPILATION_CACHE_DIR"}
+    program = f"import sys, {name}; sys.dont_write_bytecode = True{WATCH}\n{code}\nprint(*seen)"
+    result = run(program, env=environment)
     assert result.returncode == 0, result.stderr
     return result.stdout.split()
 
@@ -60,15 +51,14 @@ def touched_by(name: str, code: str) -> list[str]:
 @pytest.mark.parametrize("name", ["jax", "torch"])
 def test_a_package_loads_nothing_foreign(name: str) -> None:
     require(name)
-    assert not loaded_by(f"from blursim_{name} import *", FOREIGN[name])
-    assert not loaded_by(f"import blursim_{name}; {USE[name]}", FOREIGN[name])
+    assert not loaded_by(f"import blursim_{name}; from blursim_{name} import *; {USE[name]}", FOREIGN[name])
 
 
 @pytest.mark.parametrize("name", ["jax", "torch"])
 def test_a_package_works_where_nothing_foreign_is_installed(name: str) -> None:
     require(name)
     hidden = {module.partition(".")[0] for module in FOREIGN[name]} - {"scipy"}
-    result = run(f"hidden = {hidden!r}{HIDE}\nimport blursim_{name}; {USE[name]}")
+    result = run(f"import blursim_{name}; {USE[name]}", hidden)
     assert result.returncode == 0, result.stderr
 
 
@@ -96,6 +86,7 @@ assert state() == before
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("name", ["jax", "torch"])
 def test_these_tests_can_fail(name: str) -> None:
     require(name)
@@ -107,7 +98,7 @@ def test_these_tests_can_fail(name: str) -> None:
     # A module of the other's name stands for one that is not installed.
     fake = f"import sys, types; sys.modules[{other!r}] = types.ModuleType({other!r})"
     assert loaded_by(f"{fake}; import blursim_{name}", FOREIGN[name]) == {other}
-    result = run(f"hidden = {{{name!r}}}{HIDE}\nfrom blursim_{name} import blursim")
+    result = run(f"from blursim_{name} import blursim", {name})
     assert result.returncode == 1
     assert f"No module named '{name}" in result.stderr
 

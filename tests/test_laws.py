@@ -9,22 +9,22 @@ import cv2
 import numpy as np
 import pytest
 import reference
+from cases import ALL, CASES, FLOAT32, FLOAT64, Case
 from frameworks import Framework
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from test_values import OPTIONS, options_of
 
 # Odd and even sides, the smallest, one longer than it is wide. Option sets take turns, because JAX compiles for each.
 SHAPES = ((7, 7), (8, 7), (9, 12), (16, 16), (31, 10))
 # How far apart two ways to the same number in float64 may come out; of the images' norm where the number is about 0.
-CLOSE = 1e-11
+CLOSE = FLOAT64.same
 
 
 class Draw(NamedTuple):
     """Three images of one shape, an option set, alpha, and a generator for what else a law needs."""
 
     images: np.ndarray
-    case: tuple[str, str, int]
+    case: Case
     alpha: float
     rng: np.random.Generator
 
@@ -49,11 +49,11 @@ KINDS = ("noise", "signed", "blurred", "levels", "patch", "stripes", "impulse", 
 
 
 @st.composite
-def draws(draw: st.DrawFn) -> Draw:
+def draws(draw: st.DrawFn, cases: list[Case]) -> Draw:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1), label="seed"))
-    turn = draw(st.integers(0, len(OPTIONS) - 1))
+    turn = draw(st.integers(0, len(cases) - 1))
     images = [draw_image(rng, draw(st.sampled_from(KINDS)), SHAPES[turn % len(SHAPES)]) for _ in range(3)]
-    return Draw(np.stack(images), OPTIONS[turn], draw(st.floats(0, 1)), rng)
+    return Draw(np.stack(images), cases[turn], draw(st.floats(0, 1)), rng)
 
 
 def size_of(*images: np.ndarray) -> float:
@@ -68,7 +68,7 @@ def assert_close(actual: Any, expected: Any, *images: np.ndarray) -> None:
 def symmetry(framework: Framework, draw: Draw) -> None:
     """Under `"area"`, and under `"log"` General under both, the roles of the images can be exchanged."""
     (a, b, _), (spectrum, normalization, _), *_ = draw
-    options = options_of(draw.case)
+    options = draw.case.options()
     assume(normalization == "area" or spectrum == "log")
     there, back = framework.terms(a, b, **options), framework.terms(b, a, **options)
     terms = slice(0, 2 if normalization == "area" else 1)
@@ -78,7 +78,7 @@ def symmetry(framework: Framework, draw: Draw) -> None:
 def zero_at_identity(framework: Framework, draw: Draw) -> None:
     """Value and both gradients of identical images are exactly 0."""
     a = draw.images[0].astype(np.float32)
-    options = {"alpha": draw.alpha, **options_of(draw.case)}
+    options = {"alpha": draw.alpha, **draw.case.options()}
     assert framework.value(a, a, **options) == 0
     assert not framework.gradient(a, a, **options).any()
     assert not framework.gradient(a, a, 1, **options).any()
@@ -86,7 +86,7 @@ def zero_at_identity(framework: Framework, draw: Draw) -> None:
 
 def flips_and_transposes(framework: Framework, draw: Draw) -> None:
     """Both images flipped or transposed alike have the same terms."""
-    (a, b, _), options = draw.images, options_of(draw.case)
+    (a, b, _), options = draw.images, draw.case.options()
     expected = framework.terms(a, b, **options)
     turns: list[Callable] = [np.flipud, np.fliplr, np.transpose]
     for turn in turns:
@@ -95,7 +95,7 @@ def flips_and_transposes(framework: Framework, draw: Draw) -> None:
 
 
 def linear_in_alpha(framework: Framework, draw: Draw) -> None:
-    (a, b, _), options = draw.images, options_of(draw.case)
+    (a, b, _), options = draw.images, draw.case.options()
     general, specific = framework.terms(a, b, **options)
     mixed = framework.value(a, b, alpha=draw.alpha, **options)
     assert_close(mixed, (1 - draw.alpha) * general + draw.alpha * specific, a, b)
@@ -103,15 +103,15 @@ def linear_in_alpha(framework: Framework, draw: Draw) -> None:
 
 def general_ignores_circular_shifts(framework: Framework, draw: Draw) -> None:
     """Of one image alone under `"magnitude"` and `"log"`, of both alike under `"complex"`."""
-    (a, b, _), options = draw.images, options_of(draw.case)
+    (a, b, _), options = draw.images, draw.case.options()
     shifted = [np.roll(x, tuple(draw.rng.integers(0, 9, 2)), (0, 1)) for x in (a, b)]
-    if draw.case[0] == "complex":
+    if draw.case.spectrum == "complex":
         shifted = [np.roll(x, (3, 2), (0, 1)) for x in (a, b)]
     assert_close(framework.terms(*shifted, **options)[0], framework.terms(a, b, **options)[0], a, b)
 
 
 def specific_ignores_brightness(framework: Framework, draw: Draw) -> None:
-    (a, b, _), options = draw.images, options_of(draw.case)
+    (a, b, _), options = draw.images, draw.case.options()
     for brighter in ((a + draw.rng.random(), b), (a, b - draw.rng.random())):
         assert_close(framework.terms(*brighter, **options)[1], framework.terms(a, b, **options)[1], a, b)
 
@@ -120,18 +120,18 @@ def triangle_inequality(framework: Framework, draw: Draw) -> None:
     """Under `"area"` each term is a distance, and under `"log"` General under both."""
     (a, b, c), (spectrum, normalization, _), *_ = draw
     assume(normalization == "area" or spectrum == "log")
-    ab, bc, ac = (framework.terms(*pair, **options_of(draw.case)) for pair in ((a, b), (b, c), (a, c)))
+    ab, bc, ac = (framework.terms(*pair, **draw.case.options()) for pair in ((a, b), (b, c), (a, c)))
     terms = slice(0, 2 if normalization == "area" else 1)
     assert (ac <= ab + bc + CLOSE * size_of(a, b, c))[terms].all()
 
 
 def general_is_at_most_the_pixels_distance(framework: Framework, draw: Draw) -> None:
     """norm(|A| - |B|) <= norm(A - B), by Parseval norm(a - b) sqrt(N)."""
-    (a, b, _), case = draw.images, ("magnitude", *draw.case[1:])
-    of_pixels = framework.terms(a, b, **options_of(("complex", *draw.case[1:])))[0]
-    if case[1] == "area":
+    (a, b, _), case = draw.images, draw.case._replace(spectrum="magnitude")
+    of_pixels = framework.terms(a, b, **draw.case._replace(spectrum="complex").options())[0]
+    if case.normalization == "area":
         of_pixels = np.linalg.norm(a - b) / np.sqrt(a.size)
-    assert framework.terms(a, b, **options_of(case))[0] <= of_pixels * (1 + CLOSE) + CLOSE * size_of(a, b)
+    assert framework.terms(a, b, **case.options())[0] <= of_pixels * (1 + CLOSE) + CLOSE * size_of(a, b)
 
 
 @functools.cache
@@ -148,8 +148,8 @@ def gradients_are_bounded(framework: Framework, draw: Draw) -> None:
     a, b = a.astype(np.float32), b.astype(np.float32)
     bounds = {0.0: 1 / np.sqrt(a.size), 1.0: norm_of_sobel(a.shape, size) / a.size}
     for (alpha, bound), argument in itertools.product(bounds.items(), (0, 1)):
-        gradient = framework.gradient(a, b, argument, alpha=alpha, **options_of(draw.case))
-        assert np.linalg.norm(gradient.astype(np.float64)) <= bound * (1 + 1e-5)
+        gradient = framework.gradient(a, b, argument, alpha=alpha, **draw.case.options())
+        assert np.linalg.norm(gradient.astype(np.float64)) <= bound * (1 + FLOAT32.rounded)
 
 
 def relative_ignores_contrast(framework: Framework, draw: Draw) -> None:
@@ -159,14 +159,14 @@ def relative_ignores_contrast(framework: Framework, draw: Draw) -> None:
     # Against a contrast of 1e-3, the floor squared is less than 1e-13.
     low, high = (
         framework.terms(k * a, k * b, spectrum=spectrum, normalization="relative", sobel_kernel_size=size)
-        for spectrum in (draw.case[0].replace("log", "magnitude"),)
+        for spectrum in (draw.case.spectrum.replace("log", "magnitude"),)
         for k in (1e8, 3e9)
     )
     np.testing.assert_allclose(low, high, rtol=1e-9, atol=1e-9)
 
 
 def a_batch_is_its_images(framework: Framework, draw: Draw) -> None:
-    options = {"alpha": draw.alpha, **options_of(draw.case)}
+    options = {"alpha": draw.alpha, **draw.case.options()}
     a, b = draw.images, np.roll(draw.images, 1, axis=0)
     singles = [framework.value(x, y, **options) for x, y in zip(a, b, strict=True)]
     assert_close(framework.value(a, b, reduction="none", **options), np.array(singles), a, b)
@@ -181,7 +181,7 @@ def powers_of_two_change_no_bit(framework: Framework, draw: Draw) -> None:
     (a, b, _), (spectrum, normalization, _), *_ = draw
     assume(normalization == "area" and spectrum != "log")
     a, b = a.astype(np.float32), b.astype(np.float32)
-    options = {"alpha": draw.alpha, **options_of(draw.case)}
+    options = {"alpha": draw.alpha, **draw.case.options()}
     scale = np.float32(2.0 ** draw.rng.integers(-20, 41))
     assert framework.value(scale * a, scale * b, **options) == scale * framework.value(a, b, **options)
     for argument in (0, 1):
@@ -206,8 +206,18 @@ LAWS: list[Callable[[Framework, Draw], None]] = [
 ]
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(1000, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.__name__)
+# What other files test at every run.
+TESTED = [zero_at_identity, linear_in_alpha, a_batch_is_its_images]
+
+
+@pytest.mark.parametrize(
+    ("law", "count"),
+    [
+        *(pytest.param(law, 20, marks=pytest.mark.slow if law in TESTED else ()) for law in LAWS),
+        *(pytest.param(law, 1000, marks=pytest.mark.slow) for law in LAWS),
+    ],
+    ids=lambda x: x.__name__ if callable(x) else str(x),
+)
 def test_law(framework: Framework, law: Callable[[Framework, Draw], None], count: int, record_property: Any) -> None:
     drawn = 0
 
@@ -219,7 +229,7 @@ def test_law(framework: Framework, law: Callable[[Framework, Draw], None], count
         derandomize=count < 1000,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
-    @given(draws())
+    @given(draws(CASES if count < 1000 else ALL))
     def holds(draw: Draw) -> None:
         nonlocal drawn
         law(framework, draw)
@@ -235,10 +245,10 @@ def test_a_thousand_identical_pairs(framework: Framework, record_property: Any) 
     """Value and both gradients exactly 0 at either end of alpha and between, the Hessian finite."""
     rng = np.random.default_rng(0)
     for i in range(1000):
-        case, shape = OPTIONS[i % len(OPTIONS)], SHAPES[i % len(OPTIONS) % len(SHAPES)]
-        x = draw_image(rng, KINDS[i // len(OPTIONS) % len(KINDS)], shape).astype(np.float32)
+        case, shape = ALL[i % len(ALL)], SHAPES[i % len(ALL) % len(SHAPES)]
+        x = draw_image(rng, KINDS[i // len(ALL) % len(KINDS)], shape).astype(np.float32)
         for alpha in (0.0, 0.5, 1.0):
-            options = {"alpha": alpha, **options_of(case)}
+            options = {"alpha": alpha, **case.options()}
             assert framework.value(x, x, **options) == 0
             assert not framework.gradient(x, x, **options).any()
             assert not framework.gradient(x, x, 1, **options).any()

@@ -1,5 +1,7 @@
 """Python snippets of README and docs run as they stand, a section's one after the other, and print what is below."""
 
+import itertools
+import json
 import os
 import re
 import subprocess
@@ -7,39 +9,55 @@ import sys
 from pathlib import Path
 
 import pytest
+from cases import PRINTED
 from frameworks import NAMES, require
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SNIPPET = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", re.DOTALL)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Of every page the snippets of each section, each with what it prints.
 SECTIONS = {
-    f"{page.stem}: {text.partition(chr(10))[0]}": SNIPPET.findall(text)
+    page.stem: [SNIPPET.findall(text) for text in re.split(r"^##+ ", page.read_text(), flags=re.MULTILINE)]
     for page in PAGES
     # The page on the command has commands among its snippets: a test of its own has it.
     if page.stem != "command_line"
-    for text in re.split(r"^##+ ", page.read_text(), flags=re.MULTILINE)
 }
+# A page's sections run in one process, but where they say on how many devices.
+ALONE = "jax_num_cpu_devices"
+PARTS = [
+    pytest.param(part, id=f"{page}-{i}", marks=() if page == "README" else pytest.mark.system)
+    for page, sections in SECTIONS.items()
+    for i, part in enumerate([[x] for x in sections] if ALONE in str(sections) else [sections])
+    if any(part)
+]
+# Runs them with the names of their section, and a line after each, so that each one's output is its own.
+RUN = """
+import json, sys
+for section in json.load(sys.stdin):
+    names = {"__name__": "__main__"}
+    for code in section:
+        exec(compile(code, code, "exec"), names)
+        print("----", flush=True)
+"""
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
-# What a snippet imports, and the framework whose tests need it.
-OPTIONAL = {"optax": "jax", "flax": "jax", "torchmetrics": "torch"}
 
 
-@pytest.mark.parametrize("title", [title for title, snippets in SECTIONS.items() if snippets])
-def test_snippets_run_and_print_what_is_shown(title: str) -> None:
-    snippets = SECTIONS[title]
-    # A line between them, so that each one's output is its own.
-    program = "\nprint('----')\n".join(code for code, _ in snippets)
-    for name in NAMES:
-        others = [library for library, framework in OPTIONAL.items() if framework == name and library in program]
-        if f"blursim_{name}" in program or others:
-            require(name, *others)
-    result = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, cwd=ROOT)
+# README at every run, the documentation with the system tests.
+@pytest.mark.parametrize("part", PARTS)
+def test_snippets_run_and_print_what_is_shown(part: list[list[tuple[str, str]]]) -> None:
+    require(*NAMES, "flax", "optax", "torchmetrics")
+    sections = [[code for code, _ in section] for section in part]
+    command = [sys.executable, "-W", "error", "-c", RUN]
+    result = subprocess.run(command, input=json.dumps(sections), capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 0, result.stderr
-    for printed, (_, shown) in zip(result.stdout.split("----\n"), snippets, strict=True):
-        assert printed == shown
+    *printed, end = result.stdout.split("----\n")
+    assert not end
+    for found, (_, shown) in zip(printed, itertools.chain(*part), strict=True):
+        assert found == shown
 
 
+@pytest.mark.system
 def test_the_page_on_the_command_line_prints_what_is_shown(tmp_path: Path) -> None:
     """Its snippets and commands in their order in one folder, but those that install."""
     require("jax", "typer", "skimage", "matplotlib", "PIL")
@@ -59,12 +77,12 @@ def test_the_page_on_the_command_line_prints_what_is_shown(tmp_path: Path) -> No
             assert [NUMBER.sub("#", line) for line in printed] == [NUMBER.sub("#", line) for line in shown.splitlines()]
             # The last digits are the processor's.
             numbers, expected = ([float(x) for x in NUMBER.findall(text)] for text in (result.stdout, shown))
-            assert numbers == pytest.approx(expected, rel=1e-4)
+            assert numbers == pytest.approx(expected, rel=PRINTED)
     assert compared >= 4
 
 
 def test_there_are_snippets_of_both_packages() -> None:
-    code = "".join(snippet for snippets in SECTIONS.values() for snippet, _ in snippets)
+    code = "".join(snippet for sections in SECTIONS.values() for snippet, _ in itertools.chain(*sections))
     for name in NAMES:
         assert code.count(f"from blursim_{name}") >= 2
 

@@ -8,7 +8,7 @@ require("jax", "optax")
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -17,73 +17,134 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from cases import (
+    ALL,
+    CASES,
+    FLOAT32,
+    FLOAT64,
+    LOG,
+    SECOND_DIFFERENCES,
+    SPECTRA,
+    Case,
+    assert_close,
+    costly,
+    noise,
+    relative_error,
+)
 from jax import lax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
-from test_values import OPTIONS, OPTIONS_BY_COST, options_of
+from processes import in_new_process
 
 from blursim_jax import BlurSim, BlurSimTerms, _edges, _planes, blursim, blursim_maps, blursim_terms
 from blursim_jax._edges import smooth_by_convolution, smooth_by_slices, sobel
 from blursim_jax._taps import SMOOTHING
 
-A, B = np.random.default_rng(0).random((2, 4, 10, 12), np.float32)
-SPECTRA = ("magnitude", "complex", "log")
-close = functools.partial(np.testing.assert_allclose, rtol=2e-5, atol=1e-8)
+A, B = noise(4, 10, 12)
+# What JAX's own check of first and second derivatives is to allow.
+CENTRAL_DIFFERENCES = {"atol": 1e-6, "rtol": 1e-5, "eps": 1e-6}
 
 
-@pytest.fixture(params=[False, True], ids=["eager", "jit"])
-def maybe_jit(request: pytest.FixtureRequest) -> Callable:
-    return jax.jit if request.param else lambda function: function
+def close(actual: Any, expected: Any, tolerance: float = FLOAT32.gradient) -> None:
+    assert_close(jax.tree.leaves(actual), jax.tree.leaves(expected), tolerance)
 
 
-@pytest.mark.parametrize("spectrum", SPECTRA)
+# As users have them, compiled, and without: step by step JAX compiles one program after another, which takes longer.
+EAGER = pytest.param(lambda function: function, id="eager", marks=pytest.mark.slow)
+maybe_jit = pytest.mark.parametrize("maybe_jit", [pytest.param(jax.jit, id="jit"), EAGER])
+by_spectrum = pytest.mark.parametrize(
+    ("spectrum", "maybe_jit"),
+    [
+        pytest.param("magnitude", jax.jit, id="magnitude-jit"),
+        *(pytest.param(spectrum, jax.jit, id=f"{spectrum}-jit", marks=pytest.mark.slow) for spectrum in SPECTRA[1:]),
+        *(pytest.param(x, *EAGER.values, id=f"{x}-eager", marks=pytest.mark.slow) for x in SPECTRA),
+    ],
+)
+
+
+@pytest.mark.parametrize(
+    ("spectrum", "maybe_jit"),
+    [
+        # Each with one of the two; the rest is among the slow tests.
+        pytest.param(spectrum, jit, id=f"{spectrum}-{name}", marks=() if i == j else pytest.mark.slow)
+        for i, spectrum in enumerate(("magnitude", "log", "complex"))
+        for j, (name, jit) in enumerate({"jit": jax.jit, "eager": EAGER.values[0]}.items())
+    ],
+)
 def test_jit_grad_and_value_and_grad(maybe_jit: Callable, spectrum: Any) -> None:
     loss = functools.partial(blursim, spectrum=spectrum)
     value, gradient = maybe_jit(jax.value_and_grad(loss))(A, B)
-    close(value, maybe_jit(loss)(A, B))
-    close(gradient, maybe_jit(jax.grad(loss))(A, B))
-    singles = [jax.grad(loss)(a, b) / 4 for a, b in zip(A, B, strict=True)]
+    close(value, loss(A, B))
+    single = jax.jit(jax.grad(loss))
+    singles = [single(a, b) / 4 for a, b in zip(A, B, strict=True)]
     close(gradient, np.stack(singles))
 
 
-@pytest.mark.parametrize("spectrum", SPECTRA)
+@by_spectrum
 def test_vmap(maybe_jit: Callable, spectrum: Any) -> None:
     loss = functools.partial(blursim, spectrum=spectrum, normalization="relative")
     close(maybe_jit(jax.vmap(loss))(A, B), loss(A, B, reduction="none"))
-    # One target for all, images along the last axis, an alpha each, a batch inside a batch, gradients.
-    close(maybe_jit(jax.vmap(loss, (0, None)))(A, B[0]), [loss(a, B[0]) for a in A])
-    close(maybe_jit(jax.vmap(loss, -1))(np.moveaxis(A, 0, -1), np.moveaxis(B, 0, -1)), loss(A, B, reduction="none"))
+    # One target for all, an alpha each, gradients.
+    close(maybe_jit(jax.vmap(loss, (0, None)))(A, B[0]), loss(A, np.broadcast_to(B[0], A.shape), reduction="none"))
     alphas = np.linspace(0, 1, 4, dtype=np.float32)
     weighted = jax.vmap(lambda a, b, alpha: loss(a, b, alpha=alpha))
     close(maybe_jit(weighted)(A, B, alphas), loss(A, B, alpha=alphas, reduction="none"))
+    close(maybe_jit(jax.vmap(jax.grad(loss)))(A, B), 4 * jax.jit(jax.grad(loss))(A, B))
+
+
+@pytest.mark.system
+@by_spectrum
+def test_vmap_along_other_axes(maybe_jit: Callable, spectrum: Any) -> None:
+    """The last, and a batch inside a batch."""
+    loss = functools.partial(blursim, spectrum=spectrum, normalization="relative")
+    expected = loss(A, B, reduction="none")
+    close(
+        maybe_jit(jax.vmap(functools.partial(blursim_terms, spectrum=spectrum)))(A, B),
+        blursim_terms(A, B, spectrum=spectrum, reduction="none"),
+    )
+    close(maybe_jit(jax.vmap(loss, -1))(np.moveaxis(A, 0, -1), np.moveaxis(B, 0, -1)), expected)
     pairs = (A.reshape(2, 2, 10, 12), B.reshape(2, 2, 10, 12))
-    close(maybe_jit(jax.vmap(jax.vmap(loss)))(*pairs).reshape(-1), loss(A, B, reduction="none"))
-    close(maybe_jit(jax.vmap(jax.grad(loss)))(A, B), 4 * jax.grad(loss)(A, B))
+    close(maybe_jit(jax.vmap(jax.vmap(loss)))(*pairs).reshape(-1), expected)
 
 
+@pytest.mark.system
 def test_vmap_over_a_batch_that_is_cut_into_blocks() -> None:
-    a, b = np.random.default_rng(1).random((2, 2, 6, 256, 256), np.float32)
-    close(jax.vmap(blursim)(a, b), blursim(a, b, reduction="none").mean(axis=1))
-    close(jax.vmap(jax.grad(blursim))(a, b), 2 * jax.grad(blursim)(a, b), rtol=1e-4, atol=1e-10)
+    a, b = noise(2, 6, 256, 256, seed=1)
+    assert 6 * 256 * 256 > _planes.BLOCK_PIXELS
+    values, gradients = jax.jit(jax.vmap(jax.value_and_grad(blursim)))(a, b)
+    expected, gradient = jax.jit(jax.value_and_grad(functools.partial(blursim, reduction="sum")))(a, b)
+    close(6 * values.sum(), expected)
+    gradients *= 6
+    close(gradients, gradient)
 
 
-@pytest.mark.parametrize("spectrum", SPECTRA)
-def test_jvp_linearize_and_hessian(x64: None, maybe_jit: Callable, spectrum: Any) -> None:
-    a, b = np.random.default_rng(0).random((2, 6, 5))
+@by_spectrum
+def test_jvp_and_linearize(x64: None, maybe_jit: Callable, spectrum: Any) -> None:
+    a, b = noise(6, 5, dtype="float64")
+    direction, _ = noise(6, 5, seed=1, dtype="float64")
     loss = functools.partial(blursim, spectrum=spectrum)
-    direction = np.random.default_rng(1).random((6, 5))
-    gradient = jax.grad(loss)(a, b)
     value, slope = maybe_jit(lambda a, t: jax.jvp(lambda a: loss(a, b), (a,), (t,)))(a, direction)
     close(value, loss(a, b))
-    close(slope, np.vdot(gradient, direction))
+    close(slope, np.vdot(jax.jit(jax.grad(loss))(a, b), direction))
     close(maybe_jit(lambda a, t: jax.linearize(lambda a: loss(a, b), a)[1](t))(a, direction), slope)
-    hessian = np.asarray(maybe_jit(jax.hessian(loss))(a, b))
+
+
+@pytest.mark.parametrize(
+    "spectrum", ["magnitude", *(pytest.param(x, marks=pytest.mark.slow) for x in ("complex", "log"))]
+)
+def test_hessian(x64: None, spectrum: Any) -> None:
+    a, b = noise(6, 5, dtype="float64")
+    direction, _ = noise(6, 5, seed=1, dtype="float64")
+    loss = functools.partial(blursim, spectrum=spectrum)
+    hessian, gradient = np.asarray(jax.jit(jax.hessian(loss))(a, b)), jax.jit(jax.grad(loss))
     step = 1e-6 * direction
-    change = (jax.grad(loss)(a + step, b) - jax.grad(loss)(a - step, b)) / 2e-6
-    close(np.tensordot(hessian, direction, 2), change, rtol=1e-6)
-    np.testing.assert_allclose(hessian, np.transpose(hessian, (2, 3, 0, 1)), atol=1e-12)
+    change = (gradient(a + step, b) - gradient(a - step, b)) / 2e-6
+    close(np.tensordot(hessian, direction, 2), change, SECOND_DIFFERENCES)
+    close(hessian, np.transpose(hessian, (2, 3, 0, 1)), FLOAT64.same)
 
 
+@pytest.mark.system
+@maybe_jit
 def test_checkpoint_scan_and_while(maybe_jit: Callable) -> None:
     gradient = jax.grad(blursim)(A, B)
     close(maybe_jit(jax.grad(jax.checkpoint(blursim)))(A, B), gradient)
@@ -100,7 +161,9 @@ def test_checkpoint_scan_and_while(maybe_jit: Callable) -> None:
     assert blursim(maybe_jit(descend)(jnp.asarray(A)), B) < blursim(A, B)
 
 
-@pytest.mark.parametrize("check_vma", [True, False])
+@pytest.mark.system
+@pytest.mark.parametrize("check_vma", [True, pytest.param(False, marks=pytest.mark.slow)])
+@maybe_jit
 def test_shard_map(maybe_jit: Callable, check_vma: bool) -> None:
     mesh = Mesh(np.array(jax.devices()), ("batch",))
     spec = PartitionSpec("batch")
@@ -113,17 +176,18 @@ def test_shard_map(maybe_jit: Callable, check_vma: bool) -> None:
         return lax.pmean(value, "batch"), gradient / 4
 
     # Several planes a device, more than a block of the CPU path.
-    a, b = np.random.default_rng(1).random((2, 8, 400, 420), np.float32)
+    a, b = noise(8, 400, 420, seed=1)
     value, gradient = maybe_jit(step)(a, b)
     expected = jax.value_and_grad(blursim)(a, b)
     close(value, expected[0])
-    close(gradient, expected[1], atol=1e-10)
+    close(gradient, expected[1])
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("shape", [(3, 400, 420), (2, 800, 700)], ids=str)
 def test_shard_map_of_one_argument(shape: tuple[int, ...]) -> None:
     """Where devices share the other arguments, in blocks and in strips."""
-    mesh, (a, b) = Mesh(np.array(jax.devices()), ("batch",)), np.random.default_rng(1).random((2, *shape), np.float32)
+    mesh, (a, b) = Mesh(np.array(jax.devices()), ("batch",)), noise(*shape, seed=1)
     many, shared = PartitionSpec("batch"), PartitionSpec()
     alphas = np.linspace(0.1, 0.9, 4)
     by_alpha = jax.grad(lambda a, b, alpha: blursim(a, b, alpha=alpha[0]), 2)
@@ -134,62 +198,77 @@ def test_shard_map_of_one_argument(shape: tuple[int, ...]) -> None:
     predictions = np.concatenate([a * x for x in alphas])
     # The derivative by what is shared is summed over the devices.
     total = jax.jit(jax.shard_map(by_targets, mesh=mesh, in_specs=(many, shared), out_specs=shared))(predictions, b)
-    close(total, sum(by_targets(a * x, b) for x in alphas.astype("float32")), atol=1e-7)
+    expected = sum(by_targets(a * x, b) for x in alphas.astype("float32"))
+    assert relative_error(total, expected) <= FLOAT32.gradient
 
 
-def test_arrays_spread_over_devices_stay_there(maybe_jit: Callable) -> None:
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("shape", "channel_axis"),
+    [
+        ((8, 3, 64, 64), -3),
+        ((8, 256, 256), None),
+        ((4, 3, 300, 300), None),
+    ],
+    ids=str,
+)
+@maybe_jit
+def test_arrays_spread_over_devices_stay_there(maybe_jit: Callable, shape: tuple[int, ...], channel_axis: Any) -> None:
     """A mesh of explicit axes, as `jax.make_mesh` gives: types carry the sharding, and nothing may cut across it."""
     mesh = jax.make_mesh((4,), ("batch",), axis_types=(AxisType.Explicit,))
     spread = NamedSharding(mesh, PartitionSpec("batch"))
-    for shape, options in (((8, 256, 256), {}), ((8, 3, 64, 64), {"channel_axis": -3}), ((4, 3, 300, 300), {})):
-        a, b = np.random.default_rng(1).random((2, *shape), np.float32)
-        loss = functools.partial(blursim, **options)
-        expected = jax.value_and_grad(loss)(a, b)
-        with jax.set_mesh(mesh):
-            value, gradient = maybe_jit(jax.value_and_grad(loss))(*jax.device_put((a, b), spread))
-        assert gradient.sharding.is_equivalent_to(spread, len(shape))
-        close(value, expected[0])
-        close(gradient, expected[1], atol=1e-10)
-        maps = functools.partial(blursim_maps, **options)
-        close(maybe_jit(maps)(*jax.device_put((a, b), spread)).edges, maps(a, b).edges, atol=1e-6)
+    a, b = noise(*shape, seed=1)
+    loss = functools.partial(blursim, channel_axis=channel_axis)
+    value, expected = jax.jit(jax.value_and_grad(loss))(a, b)
+    with jax.set_mesh(mesh):
+        found, gradient = maybe_jit(jax.value_and_grad(loss))(*jax.device_put((a, b), spread))
+    assert gradient.sharding.is_equivalent_to(spread, len(shape))
+    close(found, value)
+    close(gradient, expected)
+    maps = functools.partial(blursim_maps, channel_axis=channel_axis)
+    close(maybe_jit(maps)(*jax.device_put((a, b), spread)).edges, maps(a, b).edges)
 
 
-def test_terms_maps_and_object(maybe_jit: Callable) -> None:
+@maybe_jit
+def test_terms_and_object(maybe_jit: Callable) -> None:
     terms = blursim_terms(A, B)
     close(maybe_jit(blursim_terms)(A, B), terms)
-    close(maybe_jit(jax.vmap(blursim_terms))(A, B), blursim_terms(A, B, reduction="none"))
     by_terms = maybe_jit(jax.jacrev(blursim_terms))(A, B)
-    close(0.1 * by_terms.general + 0.9 * by_terms.specific, jax.grad(blursim)(A, B), atol=1e-7)
-    for spectrum in SPECTRA:
-        maps = functools.partial(blursim_maps, spectrum=spectrum)
-        close(maybe_jit(maps)(A, B).spectrum, maps(A, B).spectrum, atol=1e-5)
-        close(maybe_jit(jax.vmap(maps))(A, B).edges, maps(A, B).edges, atol=1e-6)
-        slope = maybe_jit(jax.grad(lambda a, maps=maps: sum(jnp.sum(m) for m in maps(a, B))))(A)
-        assert np.isfinite(slope).all() and np.any(slope)
+    close(0.1 * by_terms.general + 0.9 * by_terms.specific, jax.jit(jax.grad(blursim))(A, B))
     loss = BlurSim(alpha=0.3)
     close(maybe_jit(lambda loss, a, b: loss(a, b))(loss, A, B), blursim(A, B, alpha=0.3))
-    by_loss = maybe_jit(jax.grad(lambda loss: loss(A, B)))(loss)
-    close(by_loss.alpha, terms.specific - terms.general)
+    close(maybe_jit(jax.grad(lambda loss: loss(A, B)))(loss).alpha, terms.specific - terms.general)
+
+
+@by_spectrum
+def test_maps(maybe_jit: Callable, spectrum: Any) -> None:
+    maps = functools.partial(blursim_maps, spectrum=spectrum)
+    expected = maps(A, B)
+    close(maybe_jit(maps)(A, B).spectrum, expected.spectrum)
+    close(maybe_jit(jax.vmap(maps))(A, B).edges, expected.edges)
+    slope = maybe_jit(jax.grad(lambda a: sum(jnp.sum(m) for m in maps(a, B))))(A)
+    assert np.isfinite(slope).all() and np.any(slope)
 
 
 def test_alpha_never_recompiles() -> None:
     a, b = jnp.asarray(np.random.default_rng(0).random((2, 1, 11, 13), np.float32))
-    schedule = optax.linear_schedule(0.9, 0.1, 1000)
-    kinds: dict[str, Callable] = {
-        "Python float": lambda i: 0.9 - 0.0008 * i,
-        "NumPy scalar": lambda i: np.float32(0.9 - 0.0008 * i),
-        "JAX scalar": lambda i: alphas[i],
-        "schedule": lambda i: schedules[i],
-    }
+    schedule, steps = optax.linear_schedule(0.9, 0.1, 100), range(100)
     # Made before counting: slicing and the schedule compile programs of their own.
-    alphas, schedules = list(jnp.linspace(0.9, 0.1, 1000)), [schedule(i) for i in range(1000)]
+    alphas, scheduled = list(jnp.linspace(0.9, 0.1, 100)), [schedule(i) for i in steps]
     for function in (blursim, jax.jit(blursim)):
-        for kind, alpha in kinds.items():
+        function(a, b, alpha=0.9)
+        kinds: dict[str, tuple[Iterable[Any], int]] = {
+            "Python float": ((0.9 - 0.008 * i for i in steps), 0),
+            # To `jax.jit` another type than a Python float's, as those below are to both.
+            "NumPy scalar": ((np.float64(0.9 - 0.008 * i) for i in steps), 0 if function is blursim else 1),
+            "JAX scalar": (alphas, 1),
+            "schedule": (scheduled, 1),
+        }
+        for kind, (values, programs) in kinds.items():
             seen = count_compilations()
-            values = [function(a, b, alpha=alpha(i)) for i in range(1000)]
-            print(f"{kind}: {len(seen)} compilations")
-            assert len(seen) <= 1, kind
-            assert len(set(map(float, values))) > 990
+            found = {float(function(a, b, alpha=alpha)) for alpha in values}
+            assert len(seen) <= programs, kind
+            assert len(found) > 95
     seen = count_compilations()
     blursim(a[:, 1:], b[:, 1:])
     assert len(seen) >= 1, "the counter counts"
@@ -215,7 +294,7 @@ def test_the_object_takes_any_leaf_from_jax() -> None:
     values = jax.vmap(lambda loss: loss(A, B), in_axes=(BlurSim(0, spectrum="log"),))(
         BlurSim(np.linspace(0, 1, 3, dtype=np.float32), spectrum="log")
     )
-    close(values, [blursim(A, B, alpha=alpha, spectrum="log") for alpha in (0.0, 0.5, 1.0)])
+    close(values, np.array([blursim(A, B, alpha=alpha, spectrum="log") for alpha in (0.0, 0.5, 1.0)]))
 
 
 # Of flax 0.12.0 under jax 0.8.
@@ -243,13 +322,14 @@ def test_a_flax_model_learns() -> None:
     assert 0 < last < 0.8 * first
 
 
+@pytest.mark.system
 def test_lowering_for_batches_of_any_size() -> None:
     (count,) = jax.export.symbolic_shape("count")
     images = jax.ShapeDtypeStruct((count, 16, 16), jnp.float32)
     exported = jax.export.export(jax.jit(jax.value_and_grad(blursim)))(images, images)
     assert [str(aval.shape) for aval in exported.out_avals] == ["()", "(count, 16, 16)"]
     a, b = np.random.default_rng(0).random((2, 7, 16, 16), np.float32)
-    close(exported.call(a, b)[1], jax.grad(blursim)(a, b), atol=1e-8)
+    close(exported.call(a, b)[1], jax.grad(blursim)(a, b))
 
 
 def test_a_prime_number_of_planes_is_cut_into_full_blocks() -> None:
@@ -265,10 +345,10 @@ def test_nothing_global_is_touched() -> None:
     assert dict(jax.config.values) == before
 
 
-@pytest.mark.parametrize("size", [3, 5, 7])
-@pytest.mark.parametrize("axis", [-1, -2])
+@pytest.mark.parametrize("size", [7, *(pytest.param(size, marks=pytest.mark.slow) for size in (3, 5))])
+@pytest.mark.parametrize("axis", [-1, pytest.param(-2, marks=pytest.mark.slow)])
 def test_convolution_equals_slices(x64: None, size: int, axis: int) -> None:
-    for dtype, tolerance in (("float32", 3e-7), ("float64", 1e-15)):
+    for dtype, tolerance in (("float32", FLOAT32.same), ("float64", FLOAT64.value)):
         padded = jnp.asarray(np.random.default_rng(0).random((2, 3, 14, 17)), dtype)
         by_slices = smooth_by_slices(padded, axis, SMOOTHING[size])
         by_convolution = smooth_by_convolution(padded, axis, SMOOTHING[size])
@@ -282,8 +362,7 @@ def test_the_convolution_path_gives_the_same_loss(monkeypatch: pytest.MonkeyPatc
     jax.clear_caches()
     actual = jax.value_and_grad(blursim)(A, B, alpha=1.0)
     jax.clear_caches()
-    close(actual[0], expected[0], rtol=1e-6)
-    close(actual[1], expected[1], atol=1e-7)
+    close(actual, expected)
 
 
 def test_only_a_tpu_convolves() -> None:
@@ -302,21 +381,21 @@ def test_only_a_cpu_works_in_blocks() -> None:
         assert ("stablehlo.while" in text) == loops
 
 
-@pytest.mark.parametrize("case", OPTIONS_BY_COST, ids=str)
-def test_first_and_second_order_forward_and_reverse(x64: None, case: tuple[str, str, int]) -> None:
-    a, b = np.random.default_rng(0).random((2, 2, 9, 8))
+@pytest.mark.system
+@pytest.mark.parametrize("case", costly([CASES[0]], ALL))
+def test_first_and_second_order_forward_and_reverse(x64: None, case: Case) -> None:
+    a, b = noise(2, 9, 8, dtype="float64")
 
     def loss(a: jax.Array, b: jax.Array, alpha: jax.Array) -> jax.Array:
-        return blursim(a, b, alpha=alpha, **options_of(case))
+        return blursim(a, b, alpha=alpha, **case.options())
 
-    # Without jit, because the compiled second derivatives of 18 option sets take minutes and the next test has one.
+    # Without jit, because compiled second derivatives take minutes and the next test has one.
     with jax.disable_jit():
-        check_grads(loss, (a, b, 0.7), order=2, modes=("fwd", "rev"), atol=1e-6, rtol=1e-5, eps=1e-6)
+        check_grads(loss, (a, b, 0.7), order=2, modes=("fwd", "rev"), **CENTRAL_DIFFERENCES)
 
 
-@pytest.mark.parametrize(
-    "spectrum", ["magnitude", *(pytest.param(spectrum, marks=pytest.mark.slow) for spectrum in ("log", "complex"))]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("spectrum", SPECTRA)
 def test_second_order_compiled(x64: None, spectrum: Any) -> None:
     a, b = np.random.default_rng(1).random((2, 2, 9, 8))
 
@@ -324,16 +403,16 @@ def test_second_order_compiled(x64: None, spectrum: Any) -> None:
     def loss(a: jax.Array, b: jax.Array, alpha: jax.Array) -> jax.Array:
         return blursim(a, b, alpha=alpha, spectrum=spectrum, normalization="relative")
 
-    check_grads(loss, (a, b, 0.7), order=2, modes=("fwd", "rev"), atol=1e-6, rtol=1e-5, eps=1e-6)
+    check_grads(loss, (a, b, 0.7), order=2, modes=("fwd", "rev"), **CENTRAL_DIFFERENCES)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [("magnitude", "relative", 5), ("log", "area", 3)], ids=str)
+@pytest.mark.parametrize("case", [CASES[1], CASES[4]], ids=str)
 def test_strips_and_blocks_have_all_derivatives_of_the_whole(
-    x64: None, monkeypatch: pytest.MonkeyPatch, case: tuple[str, str, int]
+    x64: None, monkeypatch: pytest.MonkeyPatch, case: Case
 ) -> None:
     a, b, da, db = np.random.default_rng(2).random((4, 3, 56, 9))
-    gradient = jax.grad(functools.partial(blursim, **options_of(case)), (0, 1))
+    gradient = jax.grad(functools.partial(blursim, **case.options()), (0, 1))
 
     def derivatives() -> Any:
         jax.clear_caches()
@@ -344,7 +423,7 @@ def test_strips_and_blocks_have_all_derivatives_of_the_whole(
     # Two planes a block, in two parts, and strips as small as margins let them be.
     monkeypatch.setattr(_planes, "BLOCK_PIXELS", 2 * 56 * 9)
     monkeypatch.setattr(_edges, "STRIP_PIXELS", 1)
-    jax.tree.map(functools.partial(close, rtol=1e-9, atol=1e-12), derivatives(), whole)
+    jax.tree.map(functools.partial(close, tolerance=1e-9), derivatives(), whole)
     # One over blocks, and others in it over strips.
     assert str(jax.make_jaxpr(gradient)(a, b)).count("scan[") > 1
     jax.clear_caches()
@@ -359,46 +438,79 @@ def test_second_order_where_bins_agree(x64: None) -> None:
     step = 1e-6
     change = (gradient(a + step * direction, b) - gradient(a - step * direction, b)) / (2 * step)
     product = jax.jvp(lambda a: gradient(a, b), (a,), (direction,))[1]
-    np.testing.assert_allclose(product, change, rtol=1e-5, atol=1e-8)
+    close(product, change, SECOND_DIFFERENCES)
 
 
-@pytest.mark.parametrize("case", OPTIONS, ids=str)
-def test_no_nan_inside(case: tuple[str, str, int]) -> None:
-    """Identical, flat and black images, with JAX told to stop at the first NaN, in value, gradient and second order."""
-    photo = np.random.default_rng(0).random((12, 11), np.float32)
+@pytest.mark.system
+@pytest.mark.parametrize("case", costly([CASES[0]], CASES))
+def test_no_nan_inside(x64: None, case: Case) -> None:
+    """Identical, flat and black images, with JAX told to stop at the first NaN, in value, gradient and second order.
+
+    Without jit, as of a compiled program JAX sees the results alone.
+    """
+    photo = noise(9, 8, dtype="float64")[0]
     black, flat = np.zeros_like(photo), np.full_like(photo, 0.3)
-    with jax.debug_nans(True):
+    with jax.debug_nans(True), jax.disable_jit():
         for a, b in itertools.product((black, flat, photo), repeat=2):
-            gradients = jax.grad(blursim, (0, 1))(a, b, alpha=0.5, **options_of(case))
+            gradients = jax.grad(blursim, (0, 1))(a, b, alpha=0.5, **case.options())
             assert np.isfinite(gradients).all()
-            hessian = jax.jvp(jax.grad(lambda a, b=b: blursim(a, b, **options_of(case))), (a,), (photo,))[1]
+            hessian = jax.jvp(jax.grad(lambda a, b=b: blursim(a, b, **case.options())), (a,), (photo,))[1]
             assert np.isfinite(hessian).all()
 
 
-def test_the_gradient_has_the_dtype_of_its_input() -> None:
-    a, b = np.random.default_rng(0).random((2, 9, 10), np.float32)
-    rounded = jnp.asarray(a, "bfloat16")
-    gradient = jax.grad(blursim)(rounded, b)
-    assert gradient.dtype == jnp.bfloat16
-    np.testing.assert_array_equal(gradient, jax.grad(blursim)(rounded.astype("float32"), b).astype("bfloat16"))
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
+def test_the_gradient_of_short_dtypes_is_that_of_float32(dtype: str) -> None:
+    a, b = noise(12, 11)
+    rounded, gradient = jnp.asarray(a, dtype), jax.jit(jax.grad(blursim))
+    found = gradient(rounded, b)
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, gradient(rounded.astype("float32"), b).astype(dtype))
+
+
+def error_under_log() -> float:
+    """Of the gradient of noise beside a constant image, in the process that this runs in."""
+    case, (a, _) = CASES[4], noise(64, 60, seed=1)
+    b = np.full_like(a, 0.3)
+    loss = functools.partial(blursim, alpha=0.0, **case.options())
+    return relative_error(jax.jit(jax.grad(loss))(a, b), case.gradients(a, b)[0])
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    "level",
+    [
+        pytest.param(
+            0,
+            marks=pytest.mark.xfail(
+                strict=True, raises=AssertionError, reason="XLA's own fault, named in docs/limits.md"
+            ),
+        ),
+        *(1, 3),
+    ],
+)
+def test_levels_of_optimization(level: int) -> None:
+    flags = f"--xla_backend_optimization_level={level}"
+    error = in_new_process(error_under_log, XLA_FLAGS=flags, JAX_COMPILATION_CACHE_DIR="")
+    assert error <= LOG * FLOAT32.gradient
 
 
 def test_the_gradient_by_alpha_is_the_difference_of_the_terms() -> None:
-    a, b = np.random.default_rng(0).random((2, 3, 9, 10), np.float32)
+    a, b = noise(3, 9, 10)
     general, specific = blursim_terms(a, b)
     slope = jax.grad(lambda alpha: blursim(a, b, alpha=alpha))(0.4)
-    np.testing.assert_allclose(slope, specific - general, rtol=1e-6)
+    close(slope, specific - general, FLOAT32.value)
 
 
+@pytest.mark.system
 def test_both_gradients_at_once_are_each_by_itself() -> None:
-    a, b = np.random.default_rng(0).random((2, 3, 9, 10), np.float32)
-    both = jax.grad(blursim, (0, 1))(a, b)
+    a, b = noise(3, 9, 10)
+    both = jax.jit(jax.grad(blursim, (0, 1)))(a, b)
     for i in (0, 1):
-        np.testing.assert_allclose(both[i], jax.grad(blursim, i)(a, b), rtol=1e-5, atol=1e-9)
+        close(both[i], jax.jit(jax.grad(blursim, i))(a, b))
 
 
 def test_a_foreign_byte_order_is_the_same_image() -> None:
-    a, b = np.random.default_rng(0).random((2, 9, 10), np.float32)
+    a, b = noise(12, 11)
     assert blursim(a.astype(">f4"), b) == blursim(a, b)
     assert blursim(a, b, alpha=np.array(0.5, ">f8")) == blursim(a, b, alpha=0.5)
 

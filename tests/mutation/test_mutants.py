@@ -20,8 +20,18 @@ def test_a_mutant_changes_one_place(mutant: Mutant) -> None:
     changed = mutate(mutant, source)
     assert changed != source
     compile(changed, mutant.path, "exec")
-    file, _, test = mutant.test.partition("::")
-    assert f"def {test.partition('[')[0]}(" in (ROOT / file).read_text()
+
+
+@pytest.mark.system
+def test_the_tests_of_mutants_are_there() -> None:
+    """By their whole ids, parameters included, as pytest collects them."""
+    require("jax", "torch")
+    command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-n", "0", "-m", "", "tests"]
+    collected = subprocess.run(command, capture_output=True, text=True, cwd=ROOT).stdout.splitlines()
+    assert len(collected) > 500
+    # A test of many parameters may be named as a whole.
+    known = {*collected, *(name.partition("[")[0] for name in collected)}
+    assert {mutant.test for mutant in MUTANTS} <= known
 
 
 def test_a_stale_mutant_is_named() -> None:

@@ -1,0 +1,30 @@
+"""The command `blursim` for the tests: in a process of its own, or in this one."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from blursim_jax.cli.app import app
+
+BLURSIM = [sys.executable, "-m", "blursim_jax"]
+LUMA = np.array([0.299, 0.587, 0.114])
+
+
+def run(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+    """Run it as a user does."""
+    return subprocess.run([*BLURSIM, *map(str, arguments)], capture_output=True, text=True, **options)
+
+
+def call(*arguments: Any) -> int | None:
+    """The same in this process, several times faster; errors are exceptions."""
+    return app(list(map(str, arguments)), standalone_mode=False)
+
+
+def grey(path: Path) -> np.ndarray:
+    """A picture of 8-bit colours in grey, 0..255."""
+    with Image.open(path) as image:
+        return (np.asarray(image) @ LUMA).astype(np.float32)
