@@ -111,7 +111,7 @@ def test_links_of_the_built_pages_lead_somewhere(site: Path) -> None:
     assert checked > 300
 
 
-@pytest.mark.parametrize("name", ["tutorial_jax", "tutorial_torch"])
+@pytest.mark.parametrize("name", [pytest.param("tutorial_jax", marks=pytest.mark.slow), "tutorial_torch"])
 def test_tutorials_run_and_print_what_is_shown(name: str) -> None:
     """Nearly, as a training differs in its last digits from processor to processor."""
     require(*(("jax", "flax", "optax") if name == "tutorial_jax" else ("torch", "torchmetrics")))

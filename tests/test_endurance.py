@@ -141,7 +141,7 @@ def test_steps_compile_nothing_and_keep_nothing(name: str, steps: int, record_pr
     assert 0 < result["values"][1] < 0.99 * result["values"][0]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["jax", pytest.param("torch", marks=pytest.mark.slow)])
 def test_an_image_kept_at_one_step_in_ten_is_seen(name: str) -> None:
     require(name, "psutil")
     assert in_new_process(take_steps, name, 1_500, True)["MiB more"] > 2 * LEAST

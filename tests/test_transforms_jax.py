@@ -184,7 +184,7 @@ def test_shard_map(maybe_jit: Callable, check_vma: bool) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("shape", [(3, 400, 420), (2, 800, 700)], ids=str)
+@pytest.mark.parametrize("shape", [(3, 400, 420), pytest.param((2, 800, 700), marks=pytest.mark.slow)], ids=str)
 def test_shard_map_of_one_argument(shape: tuple[int, ...]) -> None:
     """Where devices share the other arguments, in blocks and in strips."""
     mesh, (a, b) = Mesh(np.array(jax.devices()), ("batch",)), noise(*shape, seed=1)
@@ -206,9 +206,9 @@ def test_shard_map_of_one_argument(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("shape", "channel_axis"),
     [
-        ((8, 3, 64, 64), -3),
         ((8, 256, 256), None),
-        ((4, 3, 300, 300), None),
+        pytest.param((8, 3, 64, 64), -3, marks=pytest.mark.slow),
+        pytest.param((4, 3, 300, 300), None, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -381,8 +381,8 @@ def test_only_a_cpu_works_in_blocks() -> None:
         assert ("stablehlo.while" in text) == loops
 
 
-@pytest.mark.system
-@pytest.mark.parametrize("case", costly([CASES[0]], ALL))
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ALL, ids=str)
 def test_first_and_second_order_forward_and_reverse(x64: None, case: Case) -> None:
     a, b = noise(2, 9, 8, dtype="float64")
 

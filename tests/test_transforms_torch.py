@@ -404,7 +404,7 @@ def compare_compiled(compiled: Callable, a: Tensor, b: Tensor, tolerance: float,
 
 
 @pytest.mark.parametrize(
-    "kind", ["module", *(pytest.param(kind, marks=pytest.mark.system) for kind in ("tensor", "float"))]
+    "kind", ["module", pytest.param("tensor", marks=pytest.mark.system), pytest.param("float", marks=pytest.mark.slow)]
 )
 def test_alpha_hardly_recompiles(kind: str) -> None:
     a, b = images(2, 3, 12, 10, dtype=torch.float32)
@@ -507,7 +507,7 @@ def test_a_compiled_program_takes_no_table_from_the_host() -> None:
 
 
 @pytest.mark.system
-@by_case
+@pytest.mark.parametrize("case", costly(FEW, CASES))
 def test_export_with_any_size(case: Case) -> None:
     dims = {0: torch.export.Dim("n"), 1: torch.export.Dim("h", min=7), 2: torch.export.Dim("w", min=7)}
     loss = BlurSim(**case.options())

@@ -95,7 +95,6 @@ MORE = {
                 "a_prime_number_of_planes_is_cut_into_full_blocks",
                 "the_gradient_by_alpha_is_the_difference_of_the_terms",
                 "the_object_with_another_alpha_does_not_recompile",
-                "first_and_second_order_forward_and_reverse[magnitude-area-5]",
                 "second_order_where_bins_agree",
                 "no_nan_inside[magnitude-area-5]",
                 "arrays_spread_over_devices_stay_there[jit-(8, 256, 256)-None]",
