@@ -11,21 +11,20 @@ import numpy as np
 import pytest
 from frameworks import NAMES, Framework, load
 
-# A process may have 65,530 memory mappings, beyond which XLA crashes, and has some for each program.
+# Each program that XLA compiles takes memory mappings, and XLA crashes beyond the 65,530 that Linux allows a process.
 MAPPINGS = 40_000
-# Compiling takes most of the time, and with fewer optimisations three quarters of it. The tests that everybody runs do
-# without, unless XLA_FLAGS says otherwise, as that of `.ci/run` does. At level 0, XLA of jaxlib 0.10 gives gradients
-# that are wrong under "log".
+# Compilation takes most of the time, and optimisation level 1 saves a quarter of it. The default ring uses that level
+# unless XLA_FLAGS sets one, as `.ci/run` does. Level 0 gives wrong gradients under "log": docs/limits.md.
 OPTIMIZATION = "--xla_backend_optimization_level"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Settings for this process and those that it starts, before a framework is imported."""
-    # The test processes share the cores.
+    # Test processes share the cores.
     settings = {"OMP_NUM_THREADS": "1"}
-    # What locks the cache against two writers.
+    # JAX locks its cache with filelock.
     if importlib.util.find_spec("filelock"):
-        # Each program is compiled once for all test processes, and kept for the next run. Nothing relies on it.
+        # All test processes share what one has compiled, and the next run too. No test relies on it.
         settings |= {
             "JAX_COMPILATION_CACHE_DIR": str(config.rootpath / ".pytest_cache" / "xla"),
             "JAX_COMPILATION_CACHE_MAX_SIZE": str(2**30),

@@ -36,13 +36,14 @@ def is_required(framework: str) -> bool:
     return framework in required
 
 
-def require(framework: str, *others: str) -> None:
+def require(*names: str) -> None:
     """Skip a test, or a whole file, that needs modules which are not installed, and name the extra that brings them.
 
-    Where the framework is required, others are too: what is missing then is found by the import that fails.
+    Nothing is skipped where every framework among them is required, or both are if none is among them: what is missing
+    then fails when it is imported.
     """
-    missing = [name for name in (framework, *others) if importlib.util.find_spec(name) is None]
-    if missing and not is_required(framework):
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing and not all(map(is_required, set(names) & set(NAMES) or NAMES)):
         extras = ",".join(dict.fromkeys(EXTRAS[name] for name in missing))
         pytest.skip(f"{', '.join(missing)} not installed: pip install 'blursim[{extras}]'", allow_module_level=True)
 

@@ -35,8 +35,8 @@ class Hidden:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Hidden())
 """
-# Starts a command and says what it took. A process has, from its start, the peak memory of the one that started it: a
-# test process of 500 MiB would be found in every command, this one adds no more than its own 10 MiB.
+# Starts a command and reports its cost. On Linux the peak memory of a process, as `wait4` reports it, includes that of
+# the process that started it: 500 MiB for a test process, 10 MiB for this launcher.
 MEASURE = """
 import json, os, sys
 report = int(sys.argv[1])
@@ -107,7 +107,7 @@ def new_processes(function: Callable, count: int, *arguments: Any) -> Iterator[l
             address = f"127.0.0.1:{free.getsockname()[1]}"
         meeting = {"file": f"{folder}/meeting", "address": address}
         processes = [
-            # One that is killed may leave half a program in the cache.
+            # A process that is killed may leave a truncated entry in the cache.
             stack.enter_context(
                 _start(function, (rank, count, meeting, *arguments), 0, {"JAX_COMPILATION_CACHE_DIR": ""})
             )

@@ -285,7 +285,7 @@ def test_killed_ten_times(tmp_path: Path) -> None:
     kills, moments = 0, random.Random(0)
     while not out.exists():
         resume = ["--resume"] if partial.exists() else []
-        # A killed one may leave half a program in the cache.
+        # A process that is killed may leave a truncated entry in the cache.
         environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": ""}
         process = subprocess.Popen([*command, out, *resume], stdout=subprocess.DEVNULL, env=environment)
         before = partial.read_bytes().count(b"\n") if resume else 0

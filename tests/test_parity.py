@@ -15,7 +15,7 @@ DTYPES = [
     "float16",
     "bfloat16",
     "uint8",
-    *(pytest.param(x, marks=pytest.mark.slow) for x in ("int8", "uint16", "int16")),
+    *(pytest.param(x, marks=pytest.mark.slow) for x in ("float32", "int8", "uint16", "int16")),
 ]
 
 
@@ -94,9 +94,10 @@ def test_degenerate_images_of_more_pixels(
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_dtypes(both: tuple[Framework, Framework], dtype: str) -> None:
+@pytest.mark.parametrize("case", costly(FEW[:1], FEW))
+def test_dtypes(both: tuple[Framework, Framework], dtype: str, case: Case) -> None:
     whole = np.random.default_rng(0).integers(0, 100, (2, 3, 20, 22))
-    options: Any = {"data_range": 255, "channel_axis": -3}
+    options: Any = {"data_range": 255, "channel_axis": -3, **case.options()}
     values = [framework.value(*(framework.array(x, dtype) for x in whole), **options) for framework in both]
     assert values[0].dtype == values[1].dtype == np.float32
     np.testing.assert_allclose(values[1], values[0], rtol=FLOAT32.value)
@@ -105,20 +106,26 @@ def test_dtypes(both: tuple[Framework, Framework], dtype: str) -> None:
         np.testing.assert_allclose(second, first, rtol=FLOAT32.rounded, atol=FLOAT32.rounded * first.max())
 
 
-def test_layouts_and_reductions(both: tuple[Framework, Framework], photos: dict) -> None:
-    """Real photos, 8 bits a pixel, channels first and last, an alpha per image, every reduction."""
+@pytest.mark.parametrize(
+    ("reduction", "axis"),
+    [
+        pytest.param(*pair, marks=() if pair in (("mean", -1), ("sum", -3), ("none", -1)) else pytest.mark.slow)
+        for pair in itertools.product(("mean", "sum", "none"), (-1, -3))
+    ],
+)
+def test_layouts_and_reductions(both: tuple[Framework, Framework], photos: dict, reduction: str, axis: int) -> None:
+    """Real photos, 8 bits a pixel, channels first and last, an alpha per image."""
     sharp = np.stack([photos[name][:96, :101] for name in ("camera", "coins", "moon")])
     blurred = np.stack([cv2.GaussianBlur(photo, (0, 0), 2) for photo in sharp])
     alpha = np.array([0.1, 0.5, 0.9], np.float32)
-    for reduction, axis in (("mean", -1), ("sum", -3), ("none", -1)):
-        a, b = (np.stack([x, x[:, ::-1]], axis) for x in (blurred, sharp))
-        options: Any = {"channel_axis": axis, "alpha": alpha, "reduction": reduction, "data_range": 255}
-        first, second = (framework.value(a, b, **options) for framework in both)
-        assert first.shape == second.shape
-        np.testing.assert_allclose(second, first, rtol=FLOAT32.value)
+    a, b = (np.stack([x, x[:, ::-1]], axis) for x in (blurred, sharp))
+    options: Any = {"channel_axis": axis, "alpha": alpha, "reduction": reduction, "data_range": 255}
+    first, second = (framework.value(a, b, **options) for framework in both)
+    assert first.shape == second.shape
+    np.testing.assert_allclose(second, first, rtol=FLOAT32.value)
 
 
-@pytest.mark.parametrize("case", [CASES[0], CASES[5]], ids=str)
+@pytest.mark.parametrize("case", costly([CASES[0], CASES[5]], CASES))
 def test_photos(both: tuple[Framework, Framework], photos: dict, case: Case) -> None:
     sharp = photos["camera"][:256, :256]
     a, b = (x.astype(np.float32) / 255 for x in (cv2.GaussianBlur(sharp, (0, 0), 2), sharp))

@@ -140,7 +140,7 @@ def test_hessian(x64: None, spectrum: Any) -> None:
     step = 1e-6 * direction
     change = (gradient(a + step, b) - gradient(a - step, b)) / 2e-6
     close(np.tensordot(hessian, direction, 2), change, SECOND_DIFFERENCES)
-    close(hessian, np.transpose(hessian, (2, 3, 0, 1)), FLOAT64.same)
+    close(hessian, np.transpose(hessian, (2, 3, 0, 1)), FLOAT64.value)
 
 
 @pytest.mark.system
@@ -250,17 +250,18 @@ def test_maps(maybe_jit: Callable, spectrum: Any) -> None:
     assert np.isfinite(slope).all() and np.any(slope)
 
 
-def test_alpha_never_recompiles() -> None:
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_alpha_never_recompiles(count: int) -> None:
     a, b = jnp.asarray(np.random.default_rng(0).random((2, 1, 11, 13), np.float32))
-    schedule, steps = optax.linear_schedule(0.9, 0.1, 100), range(100)
+    schedule, steps = optax.linear_schedule(0.9, 0.1, count), range(count)
     # Made before counting: slicing and the schedule compile programs of their own.
-    alphas, scheduled = list(jnp.linspace(0.9, 0.1, 100)), [schedule(i) for i in steps]
+    alphas, scheduled = list(jnp.linspace(0.9, 0.1, count)), [schedule(i) for i in steps]
     for function in (blursim, jax.jit(blursim)):
         function(a, b, alpha=0.9)
         kinds: dict[str, tuple[Iterable[Any], int]] = {
-            "Python float": ((0.9 - 0.008 * i for i in steps), 0),
+            "Python float": ((0.9 - 0.8 * i / count for i in steps), 0),
             # To `jax.jit` another type than a Python float's, as those below are to both.
-            "NumPy scalar": ((np.float64(0.9 - 0.008 * i) for i in steps), 0 if function is blursim else 1),
+            "NumPy scalar": ((np.float64(0.9 - 0.8 * i / count) for i in steps), 0 if function is blursim else 1),
             "JAX scalar": (alphas, 1),
             "schedule": (scheduled, 1),
         }
@@ -268,7 +269,7 @@ def test_alpha_never_recompiles() -> None:
             seen = count_compilations()
             found = {float(function(a, b, alpha=alpha)) for alpha in values}
             assert len(seen) <= programs, kind
-            assert len(found) > 95
+            assert len(found) > 0.95 * count
     seen = count_compilations()
     blursim(a[:, 1:], b[:, 1:])
     assert len(seen) >= 1, "the counter counts"
@@ -348,7 +349,7 @@ def test_nothing_global_is_touched() -> None:
 @pytest.mark.parametrize("size", [7, *(pytest.param(size, marks=pytest.mark.slow) for size in (3, 5))])
 @pytest.mark.parametrize("axis", [-1, pytest.param(-2, marks=pytest.mark.slow)])
 def test_convolution_equals_slices(x64: None, size: int, axis: int) -> None:
-    for dtype, tolerance in (("float32", FLOAT32.same), ("float64", FLOAT64.value)):
+    for dtype, tolerance in (("float32", 3e-7), ("float64", 1e-15)):
         padded = jnp.asarray(np.random.default_rng(0).random((2, 3, 14, 17)), dtype)
         by_slices = smooth_by_slices(padded, axis, SMOOTHING[size])
         by_convolution = smooth_by_convolution(padded, axis, SMOOTHING[size])

@@ -88,7 +88,7 @@ def test_flat_and_black_images_are_finite(framework: Framework, case: Case) -> N
     black, flat = np.zeros_like(photo), np.full_like(photo, 0.3)
     for a, b in itertools.permutations((black, flat, photo), 2):
         for found, expected in zip(framework.terms(a, b, **case.options()), case.terms(a, b), strict=True):
-            assert_close(found, expected, FLOAT32.log_value if case.spectrum == "log" else FLOAT32.value)
+            assert_close(found, expected, (3 if case.spectrum == "log" else 1) * FLOAT32.value)
 
 
 def test_blursim_mixes_the_terms(framework: Framework) -> None:
@@ -120,7 +120,7 @@ def test_a_batch_in_blocks_is_its_images(framework: Framework) -> None:
     alpha = np.linspace(0, 1, 12)
     singles = [framework.value(x, y, alpha=z, channel_axis=-3) for x, y, z in zip(a, b, alpha, strict=True)]
     values = framework.value(a, b, alpha=alpha, reduction="none", channel_axis=-3)
-    np.testing.assert_allclose(values, np.array(singles), rtol=FLOAT32.value)
+    np.testing.assert_allclose(values, np.array(singles), rtol=FLOAT32.same)
 
 
 def test_channels_are_averaged(framework: Framework) -> None:
@@ -157,8 +157,10 @@ def test_an_empty_batch(framework: Framework) -> None:
 @pytest.mark.parametrize(
     ("dtype", "data_range"),
     [
-        *(("float16", 1.0), ("bfloat16", 255), ("uint8", 255)),
-        *(pytest.param(*more, marks=pytest.mark.slow) for more in (("int8", 100), ("uint16", 1.0), ("int16", 255))),
+        pytest.param(
+            *pair, marks=() if pair in (("float16", 1.0), ("bfloat16", 255), ("uint8", 255)) else pytest.mark.slow
+        )
+        for pair in itertools.product(("float16", "bfloat16", "uint8", "int8", "uint16", "int16"), (1.0, 255))
     ],
 )
 def test_short_dtypes_are_computed_in_float32(framework: Framework, dtype: str, data_range: float) -> None:
@@ -171,11 +173,14 @@ def test_short_dtypes_are_computed_in_float32(framework: Framework, dtype: str, 
     assert framework.maps(a, b)[1].dtype == np.float32
 
 
-def test_one_image_may_be_of_another_dtype(framework: Framework) -> None:
+@pytest.mark.parametrize(
+    "dtype",
+    ["float16", "uint8", *(pytest.param(x, marks=pytest.mark.slow) for x in ("bfloat16", "int8", "uint16", "int16"))],
+)
+def test_one_image_may_be_of_another_dtype(framework: Framework, dtype: str) -> None:
     whole = np.random.default_rng(0).integers(0, 100, (2, *SHAPE))
-    for dtype in ("float16", "uint8"):
-        a, (full_a, full_b) = framework.array(whole[0], dtype), whole.astype(np.float32)
-        assert framework.value(a, full_b) == framework.value(full_a, full_b)
+    a, (full_a, full_b) = framework.array(whole[0], dtype), whole.astype(np.float32)
+    assert framework.value(a, full_b) == framework.value(full_a, full_b)
 
 
 def test_float64_is_computed_in_float64(framework: Framework) -> None:
@@ -188,7 +193,7 @@ def test_float64_is_computed_in_float64(framework: Framework) -> None:
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("scale", [1e-30, 1e30])
+@pytest.mark.parametrize("scale", [1e-30, pytest.param(1e18, marks=pytest.mark.slow), 1e30])
 def test_gradients_of_huge_and_tiny_pixels(framework: Framework, scale: float) -> None:
     a, b = noise(*SHAPE)
     gradient = framework.gradient(np.float32(scale) * a, np.float32(scale) * b, data_range=scale)
@@ -198,7 +203,7 @@ def test_gradients_of_huge_and_tiny_pixels(framework: Framework, scale: float) -
 def test_huge_and_tiny_pixels(framework: Framework) -> None:
     """Whatever they are, where `data_range` says so; without it squares overflow."""
     a, b = noise(*SHAPE)
-    for scale in (1e-30, 1e30):
+    for scale in (1e-30, 1e18, 1e30):
         c, d = (np.float32(scale) * x for x in (a, b))
         np.testing.assert_allclose(framework.value(c, d, data_range=scale), framework.value(a, b), rtol=FLOAT32.value)
     assert not np.isfinite(framework.value(np.float32(1e18) * a, np.float32(1e18) * b))
