@@ -463,7 +463,7 @@ MUTANTS = [
     *idea(
         "data-range-of-one",
         "the targets are not divided by data_range",
-        "test_parity.py::test_dtypes[uint8]",
+        "test_parity.py::test_dtypes[magnitude-area-5-uint8]",
         "_loss.py",
         both=("to_planes(targets, options, dtype)", "to_planes(targets, options._replace(unit=1.0), dtype)"),
     ),
