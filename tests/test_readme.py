@@ -37,7 +37,7 @@ import json, sys
 for section in json.load(sys.stdin):
     names = {"__name__": "__main__"}
     for code in section:
-        exec(compile(code, code, "exec"), names)
+        exec(code, names)
         print("----", flush=True)
 """
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
