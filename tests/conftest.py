@@ -54,6 +54,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     return 0 if any(Path(name.partition("::")[0]).is_file() for name in config.args) else None
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """In a worker, pytest-xdist puts the group of a test after its name. Without it, fixtures run in each worker."""
+    grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
+    if hasattr(session.config, "workerinput") and not all("@" in item.nodeid for item in grouped):
+        raise pytest.UsageError("pytest-xdist does not group tests under this version of pytest")
+
+
 @pytest.fixture(scope="session", params=NAMES)
 def framework(request: pytest.FixtureRequest) -> Framework:
     """Each of the two packages in turn; one whose framework is not installed is skipped, or fails if it is required."""

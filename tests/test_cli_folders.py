@@ -426,6 +426,7 @@ def assert_cheap(found: Measured, baseline: Measured) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.xdist_group("hostile")
 def test_the_cost_of_a_command_is_its_own(baseline: Measured) -> None:
     """Not that of the process which started it, and these bounds can fail."""
     held = np.ones(600 * 2**20, np.uint8)
@@ -440,6 +441,7 @@ def test_the_cost_of_a_command_is_its_own(baseline: Measured) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.xdist_group("hostile")
 @pytest.mark.parametrize("share", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, 16))])
 def test_bad_files_by_sixteenths(corpus: list[Path], baseline: Measured, share: int) -> None:
     """Each by itself: one line, status 2, little memory, little time."""
@@ -532,6 +534,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.system
+@pytest.mark.xdist_group("report")
 def test_the_report_is_one_whole_file(report: Path) -> None:
     text = report.read_text()
     page = Page()
@@ -548,6 +551,7 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 
 @pytest.mark.system
+@pytest.mark.xdist_group("report")
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium installed")
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, False), (1280, True)])
 def test_the_report_in_a_browser(report: Path, tmp_path: Path, width: int, dark: bool) -> None:

@@ -68,10 +68,12 @@ def undocumented(inventory: Path) -> set[str]:
     return names - found
 
 
+@pytest.mark.xdist_group("site")
 def test_every_public_name_is_documented(site: Path) -> None:
     assert undocumented(site / "objects.inv") == set()
 
 
+@pytest.mark.xdist_group("site")
 def test_a_page_without_a_name_and_a_dead_link_are_noticed(site: Path, tmp_path: Path) -> None:
     pages = tmp_path / "pages"
     shutil.copytree(ROOT / "docs", pages)
@@ -89,6 +91,7 @@ def test_a_page_without_a_name_and_a_dead_link_are_noticed(site: Path, tmp_path:
     assert undocumented(tmp_path / "site" / "objects.inv") == {"blursim_torch.blursim_maps"}
 
 
+@pytest.mark.xdist_group("site")
 def test_pages_are_readable_without_a_network(site: Path) -> None:
     """No tag of a page fetches from elsewhere (a script of the theme would, for diagrams, which no page has)."""
     pages = list(site.rglob("*.html"))

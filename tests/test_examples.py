@@ -75,11 +75,19 @@ def train(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture(scope="module")
-def finished(train: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    out = tmp_path_factory.mktemp("finished") / "run"
-    status, output, errors = finish(start(train, *SHORT, "--out", out))
-    assert (status, errors) == (0, "")
-    return out, output
+def runs() -> dict[Path, tuple[Path, str]]:
+    """What has been trained: pytest would train anew where tests of one script follow those of the other."""
+    return {}
+
+
+@pytest.fixture
+def finished(train: Path, runs: dict, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    if train not in runs:
+        out = tmp_path_factory.mktemp("finished") / "run"
+        status, output, errors = finish(start(train, *SHORT, "--out", out))
+        assert (status, errors) == (0, "")
+        runs[train] = out, output
+    return runs[train]
 
 
 def test_training_reports(finished: tuple[Path, str]) -> None:
@@ -256,9 +264,22 @@ def test_compare_images(tmp_path: Path) -> None:
     for word in ("itself", "other focus", "another photo", "slight blur", "SSIM"):
         assert word in output
     assert_fails(tmp_path, COMPARE, "--out", out, says="--force")
-    assert_fails(tmp_path, COMPARE, "--out", tmp_path, says="folder")
-    assert_fails(tmp_path, COMPARE, "--out", out / "picture.png", says="cannot write")
-    assert_fails(tmp_path, COMPARE, "--out", tmp_path / "missing" / "picture.png", says="cannot write")
+
+
+def test_pictures_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES)
+    command = importlib.import_module("command")
+    (file := tmp_path / "file").write_text("mine")
+    command.check_file(tmp_path / "new.png", force=False)
+    command.check_file(file, force=True)
+    for out, says in (
+        (tmp_path, "is a folder"),
+        (file / "picture.png", "cannot write"),
+        (tmp_path / "missing" / "picture.png", "cannot write"),
+    ):
+        with pytest.raises(command.Failure, match=says):
+            command.check_file(out, force=True)
+    assert file.read_text() == "mine" and list(tmp_path.iterdir()) == [file]
 
 
 def test_devices_and_processes_end_as_one(tmp_path: Path) -> None:
