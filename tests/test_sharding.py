@@ -25,8 +25,8 @@ from blursim_jax.sharding import blursim_data_parallel, blursim_spatial_parallel
 MESH = Mesh(np.array(jax.devices()), ("devices",))
 TWO = Mesh(np.array(jax.devices()[:2]), ("devices",))
 PARALLEL = [blursim_data_parallel, blursim_spatial_parallel]
-# One at every run, those that have every choice with the system tests, all with the slow ones.
-MARKS = {CASES[0]: (), **dict.fromkeys(CASES[1:], pytest.mark.system)}
+# One at every run, those that have every spectrum and normalization with the system tests, all with the slow ones.
+MARKS = {CASES[0]: (), **dict.fromkeys((CASES[1], CASES[2], CASES[5]), pytest.mark.system)}
 BY_COST = [pytest.param(case, marks=MARKS.get(case, pytest.mark.slow), id=str(case)) for case in ALL]
 parallel = pytest.mark.parametrize("function", PARALLEL)
 
