@@ -1,8 +1,8 @@
-"""What the public functions accept: plain Python over numbers, strings and shapes, the same file in both packages."""
+"""Checks of arguments, in plain Python over numbers, strings and shapes: the same file in both packages."""
 
 import math
 import numbers
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 Spectrum = Literal["magnitude", "complex", "log"]
 Normalization = Literal["area", "relative"]
@@ -10,24 +10,41 @@ Reduction = Literal["mean", "sum", "none"]
 SobelKernelSize = Literal[3, 5, 7]
 ChannelAxis = Literal[-1, -3] | None
 
-# The dtypes that float32 holds exactly; float64 is computed in float64.
+SPECTRA: tuple[Spectrum, ...] = get_args(Spectrum)
+NORMALIZATIONS: tuple[Normalization, ...] = get_args(Normalization)
+REDUCTIONS: tuple[Reduction, ...] = get_args(Reduction)
+SOBEL_KERNEL_SIZES: tuple[SobelKernelSize, ...] = get_args(SobelKernelSize)
+CHANNEL_AXES: tuple[ChannelAxis, ...] = (None, -1, -3)
+
+# The dtypes that float32 represents exactly. float64 is computed in float64.
 FLOAT32_DTYPES = ("float16", "bfloat16", "float32", "uint8", "int8", "uint16", "int16")
 
 
 class Options(NamedTuple):
-    """The choices of the formula, hashable so that a compiler can treat them as constants."""
+    """Checked options of the formula, hashable, so that a compiler can treat them as constants."""
 
-    sobel_kernel_size: int
-    spectrum: str
-    normalization: str
-    # White is `white` times `unit`, a power of two, by which pixels are divided. By white itself it would be with
-    # rounding, and a compiler that fuses one image's quotient into a difference rounds that of the other alone.
-    unit: float
-    white: float
-    channel_axis: int | None
+    sobel_kernel_size: SobelKernelSize
+    spectrum: Spectrum
+    normalization: Normalization
+    data_range: float
+    channel_axis: ChannelAxis
+
+    @property
+    def unit(self) -> float:
+        """The power of two that pixels are divided by, which is exact.
+
+        A division by `data_range` would round. A compiler that fuses the quotient of one image into a difference would
+        round only that of the other, so that equal images would differ.
+        """
+        return 2.0 ** (math.frexp(self.data_range)[1] - 1)
+
+    @property
+    def white(self) -> float:
+        """White in units, in [1, 2)."""
+        return self.data_range / self.unit
 
     def grey_level(self) -> float:
-        """One of 255, in units."""
+        """One of 255 grey levels, in units."""
         return self.white / 255
 
 
@@ -35,30 +52,33 @@ def check_options(
     sobel_kernel_size: object, spectrum: object, normalization: object, data_range: object, channel_axis: object
 ) -> Options:
     """Return the options as plain Python values, or raise `ValueError`."""
-    size = _choice("sobel_kernel_size", sobel_kernel_size, (3, 5, 7))
-    axis = _choice("channel_axis", channel_axis, (None, -1, -3))
-    # In float32's range of normal numbers, and its inverse too: pixels are divided by it.
+    size = _choice("sobel_kernel_size", sobel_kernel_size, SOBEL_KERNEL_SIZES)
+    axis = _choice("channel_axis", channel_axis, CHANNEL_AXES)
+    # Pixels are divided by it: it and its inverse must be normal numbers of float32.
     if not is_number(data_range) or not 2**-126 <= data_range < 2**127:  # type: ignore[operator]
         raise ValueError(f"data_range: expected a positive finite number, got {data_range!r}")
-    unit = 2.0 ** (math.frexp(data_range)[1] - 1)  # type: ignore[arg-type]
     return Options(
         sobel_kernel_size=size,
-        spectrum=_choice("spectrum", spectrum, ("magnitude", "complex", "log")),
-        normalization=_choice("normalization", normalization, ("area", "relative")),
-        unit=unit,
-        white=float(data_range) / unit,  # type: ignore[arg-type]
+        spectrum=_choice("spectrum", spectrum, SPECTRA),
+        normalization=_choice("normalization", normalization, NORMALIZATIONS),
+        data_range=float(data_range),  # type: ignore[arg-type]
         channel_axis=axis,
     )
 
 
+def options_of(holder: object) -> Options:
+    """Check the options that an object has as attributes."""
+    return check_options(**{name: getattr(holder, name) for name in Options._fields})
+
+
 def check_reduction(reduction: object, batch_shape: tuple[int, ...] = ()) -> None:
     """Raise `ValueError` for an unknown reduction, or for the mean of no images."""
-    if _choice("reduction", reduction, ("mean", "sum", "none")) == "mean" and 0 in batch_shape:
+    if _choice("reduction", reduction, REDUCTIONS) == "mean" and 0 in batch_shape:
         raise ValueError(f"predictions: expected at least one image for the mean, got batch shape {batch_shape}")
 
 
 def check_alpha(alpha: object, array: str = "", name: str = "alpha") -> None:
-    """Raise unless the Python or NumPy number `alpha` lies in [0, 1]; NaN does not. An `array` it could have been."""
+    """Raise unless alpha is a number in [0, 1], not NaN. `array` names what else the message should allow."""
     if not is_number(alpha):
         alternative = f" or {array}" if array else ""
         raise TypeError(f"{name}: expected a real number{alternative}, got {_type_name(alpha)}")
@@ -67,7 +87,7 @@ def check_alpha(alpha: object, array: str = "", name: str = "alpha") -> None:
 
 
 def check_alpha_array(shape: tuple[int, ...], dtype: str, batch_shape: tuple[int, ...]) -> None:
-    """Raise unless an alpha of this shape and dtype can weigh images of `batch_shape`, one weight an image."""
+    """Raise unless an alpha of this shape and dtype can weigh images of `batch_shape`, one weight per image."""
     if dtype.startswith("float8") or not dtype.startswith(("float", "bfloat", "int", "uint")):
         raise TypeError(f"alpha: expected a real dtype, got {dtype}")
     trailing = batch_shape[len(batch_shape) - len(shape) :]
@@ -76,7 +96,7 @@ def check_alpha_array(shape: tuple[int, ...], dtype: str, batch_shape: tuple[int
 
 
 def check_mask(shape: tuple[int, ...], dtype: str, batch_shape: tuple[int, ...]) -> None:
-    """Raise unless a mask of this shape and dtype says of every image of `batch_shape` whether it counts."""
+    """Raise unless a mask of this shape and dtype selects from images of `batch_shape`."""
     if dtype != "bool":
         raise TypeError(f"mask: expected dtype bool, got {dtype}")
     if shape != batch_shape:
@@ -84,19 +104,19 @@ def check_mask(shape: tuple[int, ...], dtype: str, batch_shape: tuple[int, ...])
 
 
 def check_array(name: str, value: object, types: tuple[type, ...], expected: str) -> None:
-    """Raise `TypeError` unless `value`, an array as a rule, is of one of the types."""
+    """Raise `TypeError` unless `value` is of one of the types."""
     if not isinstance(value, types):
         raise TypeError(f"{name}: expected {expected}, got {_type_name(value)}")
 
 
 def check_dtype(name: str, dtype: str) -> None:
-    """Raise `TypeError` unless images of this dtype can be computed without loss."""
+    """Raise `TypeError` unless float32 or float64 represents images of this dtype exactly."""
     if dtype not in (*FLOAT32_DTYPES, "float64"):
         raise TypeError(f"{name}: expected dtype {', '.join(FLOAT32_DTYPES)} or float64, got {dtype}")
 
 
 def check_shapes(predictions: tuple[int, ...], targets: tuple[int, ...], options: Options) -> tuple[int, ...]:
-    """Return the batch shape, which is the images' shape without height, width and channels, or raise `ValueError`."""
+    """Return the batch shape, the images' shape without height, width and channels, or raise `ValueError`."""
     if predictions != targets:
         raise ValueError(f"targets: expected the shape of predictions, {predictions}, got {targets}")
     layout = {None: "(..., H, W)", -1: "(..., H, W, C)", -3: "(..., C, H, W)"}[options.channel_axis]
@@ -118,7 +138,7 @@ def check_shapes(predictions: tuple[int, ...], targets: tuple[int, ...], options
 
 
 def _choice(name: str, value: object, choices: tuple) -> Any:
-    # By type and value: 5.0 and True equal integers, yet are no kernel size.
+    # Types are compared, too: 5.0 equals 5 and True equals 1.
     if isinstance(value, numbers.Integral) and not isinstance(value, bool):
         value = int(value)
     for choice in choices:
@@ -129,7 +149,7 @@ def _choice(name: str, value: object, choices: tuple) -> Any:
 
 
 def is_number(value: object) -> bool:
-    """Whether `value` is a real number of Python or NumPy; a bool is none."""
+    """Whether `value` is a real number of Python or NumPy, other than a bool."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 

@@ -1,4 +1,4 @@
-"""Where two images differ: the maps behind the terms."""
+"""Maps of where two images differ."""
 
 import functools
 from typing import NamedTuple
@@ -9,11 +9,11 @@ from jax.typing import ArrayLike
 
 from blursim_jax import _checks
 from blursim_jax._checks import ChannelAxis, Normalization, Options, SobelKernelSize, Spectrum
-from blursim_jax._edges import edge_difference
-from blursim_jax._edges import scale as edge_scale
+from blursim_jax._edges import edge_difference, specific_scale
 from blursim_jax._loss import check_images, compute_dtype, to_planes
 from blursim_jax._numerics import per_plane
-from blursim_jax._spectrum import inverse_contrast, spectrum_difference
+from blursim_jax._planes import WHOLE_PLANES
+from blursim_jax._spectrum import contrast, level_scale, spectrum_difference
 
 
 class BlurSimMaps(NamedTuple):
@@ -33,25 +33,25 @@ def blursim_maps(
     data_range: float = 1.0,
     channel_axis: ChannelAxis = None,
 ) -> BlurSimMaps:
-    r"""At which frequencies two images differ, and where along their edges: maps to look at.
+    r"""Maps of where two images differ: over frequencies, and along edges.
 
-    For a plane pair the maps are `|e|` over the full spectrum, e as in `blursim` (A - B for `"complex"`), and
-    `|E(a) - E(b)|`. Under `normalization="relative"` each is divided by what its term is divided by beyond N
-    (`"log"` by nothing), so that for a plane of N pixels, whatever the options,
+    For planes a and b, the maps are `|e|` over the full spectrum, where `norm(e)` is the norm in General (e = A - B for
+    `"complex"`), and `|E(a) - E(b)|`. Under `normalization="relative"`, each is also divided by the contrast that
+    its term is divided by. For a plane of N pixels,
 
     - `norm(edges) / N` is Specific,
-    - `norm(spectrum) / N` is General for `"magnitude"`; so it is for `"complex"` but for OpenCV's padding, and
+    - `norm(spectrum) / N` is General for `"magnitude"`; so it is for `"complex"`, except for OpenCV's padding, and
       `norm(spectrum) / sqrt(N)` is General for `"log"`.
 
     With channels, the maps are means over them.
 
     Args:
-        predictions: Images `(..., H, W)`, or with channels where `channel_axis` says.
+        predictions: Images `(..., H, W)`, or with channels at `channel_axis`.
         targets: Images of the same shape.
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
         spectrum: `"magnitude"`, `"complex"` or `"log"`.
         normalization: `"area"` or `"relative"`.
-        data_range: What pixel value stands for white.
+        data_range: The pixel value of white.
         channel_axis: None, -1 or -3.
 
     Returns:
@@ -87,8 +87,9 @@ def _maps(predictions: jax.Array, targets: jax.Array, options: Options) -> BlurS
         spectrum, _ = spectrum_difference(jnp.fft.fft2(a), spectrum, options, area)
     edges, _, edges_b = edge_difference(a, b, options.sobel_kernel_size)
     squared_b = jnp.sum(edges_b.magnitude * edges_b.magnitude, axis=(-2, -1))
+    spectrum_scale = level_scale(contrast(b, options, WHOLE_PLANES), b, options)
     maps = BlurSimMaps(
-        spectrum=jnp.fft.fftshift(jnp.abs(spectrum), axes=(-2, -1)) * per_plane(inverse_contrast(b, options)),
-        edges=jnp.abs(edges) * per_plane(edge_scale(squared_b, b, options) * area),
+        spectrum=jnp.fft.fftshift(jnp.abs(spectrum), axes=(-2, -1)) * per_plane(spectrum_scale),
+        edges=jnp.abs(edges) * per_plane(specific_scale(squared_b, b, options, WHOLE_PLANES) * area),
     )
     return jax.tree.map(lambda x: jnp.mean(x, axis=-3), maps)

@@ -1,4 +1,4 @@
-"""BlurSim as an object that carries its options."""
+"""BlurSim as an object that holds its options."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from blursim_jax import _checks
 from blursim_jax._checks import ChannelAxis, Normalization, Reduction, SobelKernelSize, Spectrum
-from blursim_jax._loss import ARRAY, blursim
+from blursim_jax._loss import ARRAY, mixture
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -25,12 +25,12 @@ class BlurSim:
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
         spectrum: What General compares: `"magnitude"`, `"complex"` or `"log"`.
         normalization: `"area"` or `"relative"`.
-        data_range: What pixel value stands for white.
+        data_range: The pixel value of white.
         channel_axis: None, -1 or -3.
         reduction: Over images: `"mean"`, `"sum"` or `"none"`.
 
     Raises:
-        ValueError: An option is unknown or a number is out of its range. Of an array as alpha, when it is called.
+        ValueError: An option is unknown or a number is out of range. Of an array as alpha, when it is called.
         TypeError: alpha is neither a number nor an array.
 
     References:
@@ -55,9 +55,7 @@ class BlurSim:
 
     def __post_init__(self) -> None:
         """Check the options; of an alpha that is an array, the shape is checked against the images."""
-        _checks.check_options(
-            self.sobel_kernel_size, self.spectrum, self.normalization, self.data_range, self.channel_axis
-        )
+        _checks.options_of(self)
         _checks.check_reduction(self.reduction)
         if _checks.is_number(self.alpha) or not hasattr(self.alpha, "shape"):
             _checks.check_alpha(self.alpha, ARRAY)
@@ -66,36 +64,26 @@ class BlurSim:
         """Return `blursim(predictions, targets)` under these options.
 
         Args:
-            predictions: Images `(..., H, W)`, or with channels where `channel_axis` says.
+            predictions: Images `(..., H, W)`, or with channels at `channel_axis`.
             targets: Images of the same shape.
 
         Returns:
-            A scalar, or under `"none"` one value an image.
+            A scalar, or under `"none"` one value per image.
 
         Raises:
             ValueError: As `blursim`.
             TypeError: As `blursim`.
         """
-        return blursim(
-            predictions,
-            targets,
-            alpha=self.alpha,
-            sobel_kernel_size=self.sobel_kernel_size,
-            spectrum=self.spectrum,
-            normalization=self.normalization,
-            data_range=self.data_range,
-            channel_axis=self.channel_axis,
-            reduction=self.reduction,
-        )
+        return mixture(predictions, targets, self.alpha, _checks.options_of(self), self.reduction)
 
     def tree_flatten_with_keys(self) -> tuple[tuple[Any, ...], tuple]:
-        """Give JAX alpha as the leaf and the options as what has to be the same."""
+        """Return alpha as the leaf and the options as static data."""
         alpha, *options = (getattr(self, field.name) for field in dataclasses.fields(self))
         return ((jax.tree_util.GetAttrKey("alpha"), alpha),), tuple(options)
 
     @classmethod
     def tree_unflatten(cls, options: tuple, leaves: Iterable[Any]) -> "BlurSim":
-        """Take back any leaf, unchecked: JAX and its users put gradients, axes and place holders there."""
+        """Accept any leaf unchecked: JAX puts gradients, axes and placeholders there."""
         loss = object.__new__(cls)
         for field, value in zip(dataclasses.fields(cls), (*leaves, *options), strict=True):
             object.__setattr__(loss, field.name, value)

@@ -1,4 +1,4 @@
-"""Square root, division and norm that are 0, never NaN, where the plain ones have no value or gradient."""
+"""Square root, division and norm whose gradient at 0 is 0, not NaN or inf; sums over planes."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 def safe_sqrt(x: jax.Array) -> jax.Array:
     """The square root, with gradient 0 (not inf) at 0."""
-    # Two `where`s: with one, the gradient of the branch not taken is 0 * inf = NaN.
+    # With one `where`, the gradient of the unused branch would be 0 * inf = NaN.
     zero = x == 0
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
 
@@ -19,25 +19,30 @@ def safe_divide(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def divide_where(condition: jax.Array, x: jax.Array, y: jax.Array) -> jax.Array:
-    """The quotient, with value and gradients 0 where the condition does not hold."""
+    """The quotient, with value and gradients 0 where the condition is false."""
     return jnp.where(condition, x / jnp.where(condition, y, 1), 0)
 
 
+def bin_magnitude(z: jax.Array) -> jax.Array:
+    """The magnitude of each bin, with gradient 0 at 0."""
+    return safe_sqrt(z.real * z.real + z.imag * z.imag)
+
+
 def plane_sum(x: jax.Array) -> jax.Array:
-    """The sum over every plane, (..., H, W) to (...)."""
+    """The sum over each plane, (..., H, W) to (...)."""
     return jnp.sum(x, axis=(-2, -1))
 
 
 def norm(x: jax.Array, total: Callable[[jax.Array], jax.Array] = plane_sum) -> jax.Array:
-    """The Frobenius norm of every plane, (..., H, W) to (...), with gradient 0 at 0; `total` sums over a plane."""
+    """The Frobenius norm of each plane, (..., H, W) to (...), with gradient 0 at 0; `total` sums over a plane."""
     return safe_sqrt(total(x * x))
 
 
 def per_plane(x: jax.Array) -> jax.Array:
-    """Give one number a plane, (...), the shape (..., 1, 1) that multiplies planes."""
+    """Reshape one number per plane, (...), to (..., 1, 1), which broadcasts over planes."""
     return x[..., None, None]
 
 
-def is_spread(x: jax.Array) -> bool:
-    """Whether the type of `x` says that an axis lies on several devices, so that JAX lets no reshape cut across it."""
+def is_sharded(x: jax.Array) -> bool:
+    """Whether `x` has an explicitly sharded axis, across which JAX refuses to reshape."""
     return any(axis is not None for axis in jax.typeof(x).sharding.spec)

@@ -1,12 +1,12 @@
-r"""General: the difference of two planes in the frequency domain.
+r"""General, the first term of BlurSim: the difference of a plane `a` and its target `b` in the frequency domain.
 
-Every function takes planes (..., H, W) of one floating dtype and works on each by itself. General is the product of a
-distance, symmetric in the two planes, and a scale, which depends on the second alone, so each gradient is a line of
-the product rule.
+Planes are (..., H, W), of one floating dtype, and each pair is compared by itself. N is H * W. A and B are the
+transforms of `a` and `b`, and f(m) is m, or log(m + c) for "log". General is a distance, symmetric in `a` and `b`,
+times a scale that depends on `b` alone, so its gradient follows from the product rule.
 """
 
 import math
-from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,227 +14,136 @@ import numpy as np
 from jax import lax
 
 from blursim_jax._checks import Options
-from blursim_jax._numerics import divide_where, norm, per_plane, plane_sum, safe_divide, safe_sqrt
+from blursim_jax._layout import Layout
+from blursim_jax._numerics import bin_magnitude, divide_where, norm, per_plane, safe_divide, safe_sqrt
 from blursim_jax._taps import optimal_dft_size
-
-# A bin at most this many rounding errors above zero holds round-off alone: it has a magnitude, but no phase.
-DEAD_ZONE = 64
-# Nearer to 1, photos gain little.
-HIGH_PASS = 0.9
-# One row of so many tells how alike neighbours are: no power of 2, as of which images may be built.
-SAMPLE = 7
+from blursim_jax._transforms import half_spectrum, half_spectrum_with_phase
 
 
-def general(a: jax.Array, b: jax.Array, options: Options) -> jax.Array:
-    """General of every plane pair, (..., H, W) to (...)."""
-    return _distance(a, b, options) * scale(b, options)
+class Contrast(NamedTuple):
+    """A target minus its mean, (..., H, W), and its variance plus one grey level squared, (...)."""
+
+    centred: jax.Array
+    variance: jax.Array
 
 
-def general_gradient(a: jax.Array, b: jax.Array, options: Options, argument: int) -> tuple[jax.Array, jax.Array]:
-    """General with its gradient by `a` (argument 0) or by `b` (argument 1)."""
-    # By `b`, the roles are exchanged, not the sign: b's phases out of a's transform would carry a's rounding errors.
-    distance, gradient = _distance_gradient(*((a, b) if argument == 0 else (b, a)), options)
-    factor = scale(b, options)
-    value, gradient = distance * factor, gradient * per_plane(factor)
-    if argument == 1 and options.normalization == "relative" and options.spectrum != "log":
-        centred = b - jnp.mean(b, axis=(-2, -1), keepdims=True)
-        gradient -= centred * per_plane(value / (b.shape[-2] * b.shape[-1] * _variance(b, options)))
+def general(a: jax.Array, b: jax.Array, options: Options, layout: Layout) -> jax.Array:
+    """General of each plane pair, (..., H, W) to (...)."""
+    return _distance(a, b, options, layout) * general_scale(contrast(b, options, layout), b, options, layout)
+
+
+def general_gradient(
+    a: jax.Array, b: jax.Array, options: Options, argnum: int, layout: Layout
+) -> tuple[jax.Array, jax.Array]:
+    """General and its gradient with respect to `a` (argnum 0) or `b` (argnum 1)."""
+    # The distance is symmetric, so the planes are swapped for `b`. Computing B as A - (A - B) instead would give its
+    # phases the rounding errors of A.
+    distance, gradient = _distance_gradient(*((a, b) if argnum == 0 else (b, a)), options, layout)
+    target = contrast(b, options, layout)
+    scale = general_scale(target, b, options, layout)
+    value, gradient = distance * scale, gradient * per_plane(scale)
+    if argnum == 1 and target is not None:
+        gradient -= target.centred * per_plane(value / (math.prod(layout.shape(b)) * target.variance))
     return value, gradient
 
 
-def scale(b: jax.Array, options: Options) -> jax.Array:
-    """What the distance is multiplied by, (..., H, W) to (...)."""
-    height, width = b.shape[-2:]
+def general_scale(target: Contrast | None, b: jax.Array, options: Options, layout: Layout) -> jax.Array:
+    """The factor of the distance, (..., H, W) to (...)."""
+    height, width = layout.shape(b)
     if options.spectrum == "magnitude":
-        return inverse_contrast(b, options) / (height * width)
-    # The complex distance is taken on pixels, where Parseval leaves a factor sqrt(N) out.
+        return level_scale(target, b, options) / (height * width)
+    # For "complex", the distance is computed on pixels. By Parseval, that of the spectra is sqrt(N) times as large.
+    # Under "area", N is that of the original, which pads planes. For "log", 1 / sqrt(N) makes a root mean square.
     if options.spectrum == "complex" and options.normalization == "area":
         height, width = optimal_dft_size(height), optimal_dft_size(width)
-    return inverse_contrast(b, options) / math.sqrt(height * width)
+    return level_scale(target, b, options) / math.sqrt(height * width)
 
 
-def inverse_contrast(b: jax.Array, options: Options) -> jax.Array:
-    """The part of the scale that is not of the area, (..., H, W) to (...)."""
+def level_scale(target: Contrast | None, b: jax.Array, options: Options) -> jax.Array:
+    """The part of the scale that is independent of the area, (..., H, W) to (...)."""
     if options.spectrum == "log":
         return jnp.ones(b.shape[:-2], b.dtype)
-    if options.normalization == "area":
+    if target is None:
         return jnp.full(b.shape[:-2], 1 / options.white, b.dtype)
-    return 1 / jnp.sqrt(_variance(b, options))
+    return 1 / jnp.sqrt(target.variance)
+
+
+def contrast(b: jax.Array, options: Options, layout: Layout) -> Contrast | None:
+    """The contrast by whose square root of variance General is divided, or None for "area" and for "log"."""
+    if options.normalization == "area" or options.spectrum == "log":
+        return None
+    area = math.prod(layout.shape(b))
+    centred = b - per_plane(layout.total(b) / area)
+    # One grey level keeps the variance of a flat target from being 0.
+    return Contrast(centred, layout.total(centred * centred) / area + options.grey_level() ** 2)
 
 
 def spectrum_difference(
     transform: jax.Array, difference: jax.Array, options: Options, area: int
 ) -> tuple[jax.Array, jax.Array]:
-    """The difference e of two spectra and the first one's magnitude, from the transforms of `a` and of a - b.
+    """The difference e = f(|A|) - f(|B|) and the magnitude |A|, from the transforms A and A - B.
 
-    The other transform is the first less the difference: of two magnitudes that are nearly equal, subtracting would
-    leave only their rounding errors.
+    Subtracting two nearly equal magnitudes would leave only their rounding errors. Both differences are therefore
+    computed from A - B, the transform of a - b.
     """
     other = transform - difference
     magnitude, other_magnitude = bin_magnitude(transform), bin_magnitude(other)
-    # |A| - |B| = (|A|^2 - |B|^2) / (|A| + |B|) = Re((A - B) conj(A + B)) / (|A| + |B|)
-    total = transform + other
-    e = safe_divide(difference.real * total.real + difference.imag * total.imag, magnitude + other_magnitude)
+    # |A| - |B| = (|A|^2 - |B|^2) / (|A| + |B|) = Re((A - B) conj(A + B)) / (|A| + |B|).
+    both = transform + other
+    e = safe_divide(difference.real * both.real + difference.imag * both.imag, magnitude + other_magnitude)
     if options.spectrum == "log":
         smaller = jnp.minimum(magnitude, other_magnitude)
-        # Not sign and abs: their derivatives at 0 are 0, and second order would miss the bins that agree.
+        # log(|A| + c) - log(|B| + c) = sign(e) log1p(|e| / (min(|A|, |B|) + c)). The functions `sign` and `abs` have
+        # derivative 0 at 0, which would drop second derivatives of bins that agree.
         sign = jnp.where(e < 0, -jnp.ones_like(e), jnp.ones_like(e))
         e = sign * jnp.log1p(sign * e / (smaller + _log_offset(area, options)))
     return e, magnitude
 
 
-def _distance(a: jax.Array, b: jax.Array, options: Options) -> jax.Array:
+def _distance(a: jax.Array, b: jax.Array, options: Options, layout: Layout) -> jax.Array:
     if options.spectrum == "complex":
-        return norm(a - b)
-    height, width = a.shape[-2:]
-    e, _ = spectrum_difference(_transform(a), _transform(a - b), options, height * width)
-    return _half_norm(e, width)
+        return norm(a - b, layout.total)
+    height, width = layout.shape(a)
+    e, _ = spectrum_difference(half_spectrum(a, layout), half_spectrum(a - b, layout), options, height * width)
+    return _norm_from_half(e, width, layout)
 
 
-def _distance_gradient(a: jax.Array, b: jax.Array, options: Options) -> tuple[jax.Array, jax.Array]:
-    """The distance and its gradient by `a`: for e = f(|A|) - f(|B|) it is N ifft2(e f'(|A|) A / |A|) / norm(e)."""
+def _distance_gradient(a: jax.Array, b: jax.Array, options: Options, layout: Layout) -> tuple[jax.Array, jax.Array]:
+    """The distance and its gradient with respect to `a`.
+
+    For e = f(|A|) - f(|B|), the gradient is N ifft2(e f'(|A|) A / |A|) / norm(e).
+    """
     if options.spectrum == "complex":
-        distance = norm(a - b)
+        distance = norm(a - b, layout.total)
         return distance, safe_divide(a - b, per_plane(distance))
-    height, width = a.shape[-2:]
+    height, width = layout.shape(a)
     area = height * width
-    transform, has_phase = _transform_with_phase(a)
-    e, magnitude = spectrum_difference(transform, jnp.fft.rfft2(a - b), options, area)
-    distance = _half_norm(e, width)
-    gradient = spectrum_gradient(transform, has_phase, e, magnitude, distance, options, area)
-    # One inverse real transform; the automatic transpose of rfft2 is a full complex one.
-    return distance, jnp.fft.irfft2(gradient, s=(height, width))
-
-
-def spectrum_gradient(
-    transform: jax.Array,
-    has_phase: jax.Array,
-    e: jax.Array,
-    magnitude: jax.Array,
-    distance: jax.Array,
-    options: Options,
-    area: int,
-) -> jax.Array:
-    """The transform of the distance's gradient, from that of `a`: N e f'(|A|) A / |A| / norm(e)."""
-    slope = magnitude if options.spectrum == "magnitude" else magnitude * (magnitude + _log_offset(area, options))
-    weight = divide_where(has_phase, e, slope)
-    # Scaled here and not after the transform: it is one factor less for every pixel.
+    # The mean of a - b is not transformed separately here, which would take two more passes.
+    transform, has_phase = half_spectrum_with_phase(a, layout)
+    e, magnitude = spectrum_difference(transform, layout.transform(a - b), options, area)
+    distance = _norm_from_half(e, width, layout)
+    divisor = magnitude if options.spectrum == "magnitude" else magnitude * (magnitude + _log_offset(area, options))
+    weight = divide_where(has_phase, e, divisor)
+    # Scaling the weights of half a spectrum is cheaper than scaling pixels.
     weight *= per_plane(safe_divide(jnp.full_like(distance, area), distance))
-    return lax.complex(weight * transform.real, weight * transform.imag)
+    # This takes one real inverse transform. Autodiff would transpose rfft2 into a full complex transform.
+    gradient = layout.inverse(lax.complex(weight * transform.real, weight * transform.imag), (height, width))
+    return distance, gradient
 
 
-def _transform(a: jax.Array) -> jax.Array:
-    """The half spectrum of planes, with their means left out of the rounding errors."""
-    mean = _mean(a)
-    return _with_zero_frequency(jnp.fft.rfft2(a - mean), mean * (a.shape[-2] * a.shape[-1]))
+def _norm_from_half(e: jax.Array, width: int, layout: Layout) -> jax.Array:
+    """The norm over the full spectrum, from its half (..., H, W // 2 + 1).
 
-
-def _mean(a: jax.Array) -> jax.Array:
-    """The mean of planes, (..., H, W) to (..., 1, 1), for subtracting it from them."""
-    # Not `jnp.mean`: XLA fuses its last step, a product, with some of the subtractions, in one rounding instead of two,
-    # which gives a flat plane several values.
-    return jnp.sum(a / (a.shape[-2] * a.shape[-1]), axis=(-2, -1), keepdims=True)
-
-
-def _with_zero_frequency(transform: jax.Array, zero_frequency: jax.Array) -> jax.Array:
-    """Add (..., 1, 1) to the bin of frequency 0."""
-    beside = [(0, n - m, 0) for n, m in zip(transform.shape, zero_frequency.shape, strict=True)]
-    return transform + lax.pad(zero_frequency.astype(transform.dtype), jnp.zeros((), transform.dtype), beside)
-
-
-def _transform_with_phase(a: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The half spectrum of planes, and which of its bins have a phase, being more than rounding errors.
-
-    A transform spreads its rounding errors over all bins alike, so that the mean and the low frequencies of a blurred
-    photo drown the phases of its high ones: they were 1e-4 of the gradient. Hence the transform is that of a plane
-    without its mean and with its low frequencies weakened, and what this took away is given back bin by bin.
+    Each column counts twice, except those of frequency 0 and, for even widths, of the Nyquist frequency.
     """
-    height, width = a.shape[-2:]
-    mean = _mean(a)
-    x = a - mean
-    # Without what goes round.
-    share = foretold_share(x[..., ::SAMPLE, 1:], x[..., ::SAMPLE, :-1])
-    other_share = foretold_share(x[..., 1::SAMPLE, :], x[..., :-1:SAMPLE, :])
-    x = _high_pass(x, share, other_share)
-    transform = _with_zero_frequency(jnp.fft.rfft2(x), mean * (height * width) * (1 - share) * (1 - other_share))
-    eps = float(jnp.finfo(a.dtype).eps)
-    # Of a flat plane, x is the rounding error of the mean.
-    least = DEAD_ZONE * eps * (per_plane(norm(x)) + eps * height * width * jnp.abs(mean))
-    has_phase = bin_magnitude(transform) > least
-    inverse = inverse_of_weakening(share, width, width // 2 + 1) * inverse_of_weakening(other_share, height, height).mT
-    return transform * inverse, has_phase
-
-
-def foretold_share(x: jax.Array, before: jax.Array, total: Callable[[jax.Array], jax.Array] = plane_sum) -> jax.Array:
-    """What of a pixel the one before it foretells, (..., H, W) to (..., 1, 1); `total` sums over a plane.
-
-    Of noise nothing, of which a fixed share would drown low frequencies.
-    """
-    correlation = safe_divide(total(x * before), total(before * before))
-    # No gradient, because the result does not depend on it.
-    return per_plane(lax.stop_gradient(jnp.clip(correlation, 0, HIGH_PASS)))
-
-
-def _high_pass(x: jax.Array, share: jax.Array, other_share: jax.Array) -> jax.Array:
-    """x[i, j] - share * x[i, j - 1], and of that the same along the other axis; both go round."""
-    height, width = x.shape[-2:]
-    # A plane in one line, behind its last row and the pixel before that: the pixel to the left of each is the same line
-    # one earlier, but for the first column. Padding a plane by a column is several times slower, as it moves all rows.
-    line = x.reshape(*x.shape[:-2], height * width)
-    end = lax.slice_in_dim(line, (height - 1) * width - 1, height * width, axis=-1)
-    line = lax.optimization_barrier(lax.concatenate([end, line], line.ndim - 1))
-    first_column = lax.broadcasted_iota(np.int32, x.shape, x.ndim - 1) == 0
-
-    def plane(start: int) -> jax.Array:
-        return lax.slice_in_dim(line, start, start + height * width, axis=-1).reshape(x.shape)
-
-    def along_rows(start: int) -> jax.Array:
-        x = plane(start)
-        return weaken(x, jnp.where(first_column, x[..., -1:], plane(start - 1)), share)
-
-    return weaken(along_rows(width + 1), along_rows(1), other_share)
-
-
-def weaken(x: jax.Array, before: jax.Array, share: jax.Array) -> jax.Array:
-    # The difference first: where a plane is smooth it is exact, and a product would round as the transform does.
-    return (x - before) + (1 - share) * before
-
-
-def inverse_of_weakening(share: jax.Array, size: int, count: int) -> jax.Array:
-    """What undoes x[j] - share * x[j - 1] around `size` pixels in the first `count` bins, (..., 1, count)."""
-    dtype = np.result_type(share.dtype, "complex64")
-    turn = np.exp(-2j * np.pi * np.arange(count) / size).reshape((1,) * (share.ndim - 1) + (-1,))
-    return 1 / (1 - share.astype(dtype) * jnp.asarray(turn, dtype))
-
-
-def bin_magnitude(z: jax.Array) -> jax.Array:
-    return safe_sqrt(z.real * z.real + z.imag * z.imag)
-
-
-def _half_norm(e: jax.Array, width: int) -> jax.Array:
-    """Norm over the full spectrum from its half: every column but DC and, for even widths, Nyquist counts twice."""
-    return safe_sqrt(jnp.sum(e * e * _per_column(column_weights(width), e), axis=(-2, -1)))
-
-
-def column_weights(width: int) -> np.ndarray:
-    """How many columns of the full spectrum each one of its half stands for."""
     weights = np.full(width // 2 + 1, 2.0)
     weights[0] = 1
     if width % 2 == 0:
         weights[-1] = 1
-    return weights
-
-
-def _per_column(values: np.ndarray, spectrum: jax.Array) -> jax.Array:
-    """Give one number a column the rank and dtype of a spectrum (..., H, W)."""
-    return jnp.asarray(values.reshape((1,) * (spectrum.ndim - 1) + (-1,)), spectrum.dtype)
+    weights = jnp.asarray(weights.reshape((1,) * (e.ndim - 1) + (-1,)), e.dtype)
+    return safe_sqrt(layout.total(e * e * layout.columns(weights)))
 
 
 def _log_offset(area: int, options: Options) -> float:
-    """One grey level, in every pixel at random, has about this magnitude in every bin."""
+    """The c of log(m + c): the root mean square magnitude of bins of white noise with deviation one grey level."""
     return math.sqrt(area) * options.grey_level()
-
-
-def _variance(b: jax.Array, options: Options) -> jax.Array:
-    """The variance of every plane, plus that of one grey level so that a flat one is not divided by 0."""
-    return jnp.var(b, axis=(-2, -1)) + options.grey_level() ** 2

@@ -12,7 +12,7 @@ def sobel_gain(size: int) -> int:
 
 
 def optimal_dft_size(size: int) -> int:
-    """The least 2^i 3^j 5^k that is at least `size`, which is what OpenCV pads a side of an image to."""
+    """The smallest 2^i 3^j 5^k that is at least `size`: the length to which OpenCV pads a side of an image."""
     while True:
         rest = size
         for prime in (2, 3, 5):

@@ -1,4 +1,4 @@
-"""BlurSim as a metric of Flax NNX: the mean over all images that it was given, on any number of devices.
+"""BlurSim as a metric of Flax NNX: the mean over all images of all updates, on any number of devices.
 
 Needs Flax (the extra `flax`).
 """
@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 
 from blursim_jax import _checks
 from blursim_jax._checks import ChannelAxis, Normalization, SobelKernelSize, Spectrum
-from blursim_jax._loss import ARRAY, BlurSimTerms, blursim_terms, check_images, unwrap
+from blursim_jax._loss import ARRAY, BlurSimTerms, check_images, terms, unwrap
 
 
 class BlurSimMetric(nnx.metrics.Metric):
@@ -21,20 +21,20 @@ class BlurSimMetric(nnx.metrics.Metric):
 
         BlurSim = (1 - alpha) * mean of General + alpha * mean of Specific
 
-    Every image counts once, however the images were spread over updates, sizes and devices: the states are the sums of
-    both terms and the number of images, so that those of several metrics add up: by `jax.lax.psum` over the devices
-    inside `jax.shard_map`, by `jax.tree.map(jnp.add, ...)` elsewhere.
+    Every image has the same weight, whatever the update, size or device it came in. The states are the sums of both
+    terms and the number of images. States of several metrics can be added: by `jax.lax.psum` over devices inside
+    `jax.shard_map`, by `jax.tree.map(jnp.add, ...)` elsewhere.
 
     Args:
         alpha: Weight of Specific, a number in [0, 1].
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
         spectrum: What General compares: `"magnitude"`, `"complex"` or `"log"`.
         normalization: `"area"` or `"relative"`.
-        data_range: What pixel value stands for white.
-        channel_axis: None, -1 or -3. With None, every (H, W) is an image.
+        data_range: The pixel value of white.
+        channel_axis: None, -1 or -3. With None, each (H, W) is an image.
 
     Raises:
-        ValueError: An option is unknown or a number is out of its range.
+        ValueError: An option is unknown or a number is out of range.
         TypeError: alpha is no number.
 
     References:
@@ -60,20 +60,17 @@ class BlurSimMetric(nnx.metrics.Metric):
         data_range: float = 1.0,
         channel_axis: ChannelAxis = None,
     ) -> None:
-        """Check the options, and start with no image."""
-        _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
+        """Check the options and start without images."""
+        options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
+        for name, value in options._asdict().items():
+            setattr(self, name, value)
         self.alpha = alpha
-        self.sobel_kernel_size: SobelKernelSize = sobel_kernel_size
-        self.spectrum: Spectrum = spectrum
-        self.normalization: Normalization = normalization
-        self.data_range = data_range
-        self.channel_axis: ChannelAxis = channel_axis
         self.general_total = nnx.metrics.MetricState(jnp.zeros((), jnp.float32))
         self.specific_total = nnx.metrics.MetricState(jnp.zeros((), jnp.float32))
         self.count = nnx.metrics.MetricState(jnp.zeros((), jnp.int32))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Check alpha, which may be changed at any time."""
+        """Check alpha, which may change at any time."""
         if name == "alpha":
             _checks.check_alpha(value)
         super().__setattr__(name, value)
@@ -84,10 +81,10 @@ class BlurSimMetric(nnx.metrics.Metric):
         """Add images, of any size. Further keyword arguments are for other metrics of an `nnx.MultiMetric`.
 
         Args:
-            predictions: Images `(..., H, W)`, or with channels where `channel_axis` says.
+            predictions: Images `(..., H, W)`, or with channels at `channel_axis`.
             targets: Images of the same shape.
-            mask: Of the batch shape `...`, dtype bool: which images count, for a last batch that was filled up. The
-                others may hold anything, NaN included.
+            mask: Which images count, of the batch shape `...` and dtype bool, for a padded last batch. The others may
+                hold any values, including NaN.
 
         Raises:
             ValueError: As `blursim`; the mask has another shape.
@@ -95,27 +92,15 @@ class BlurSimMetric(nnx.metrics.Metric):
         """
         if mask is not None:
             predictions, targets, mask = self._masked(predictions, targets, mask)
-        terms = blursim_terms(
-            predictions,
-            targets,
-            sobel_kernel_size=self.sobel_kernel_size,
-            spectrum=self.spectrum,
-            normalization=self.normalization,
-            data_range=self.data_range,
-            channel_axis=self.channel_axis,
-            reduction="none",
-        )
-        count = jnp.asarray(terms.general.size) if mask is None else jnp.sum(mask)
-        self.general_total[...] += jnp.sum(terms.general).astype(jnp.float32)
-        self.specific_total[...] += jnp.sum(terms.specific).astype(jnp.float32)
+        general, specific = terms(predictions, targets, _checks.options_of(self), "none")
+        count = jnp.asarray(general.size) if mask is None else jnp.sum(mask)
+        self.general_total[...] += jnp.sum(general).astype(jnp.float32)
+        self.specific_total[...] += jnp.sum(specific).astype(jnp.float32)
         self.count[...] += count.astype(jnp.int32)
 
     def _masked(self, predictions: ArrayLike, targets: ArrayLike, mask: Any) -> tuple[jax.Array, ...]:
-        """Both images with 0 where the mask is false, for no gradient to come from there; and the mask as an array."""
-        options = _checks.check_options(
-            self.sobel_kernel_size, self.spectrum, self.normalization, self.data_range, self.channel_axis
-        )
-        predictions, targets, batch_shape = check_images(predictions, targets, options)
+        """Both images with 0 where the mask is false, which have no gradient there, and the mask as an array."""
+        predictions, targets, batch_shape = check_images(predictions, targets, _checks.options_of(self))
         mask = unwrap("mask", mask)
         _checks.check_array("mask", mask, (jax.Array, np.ndarray), ARRAY)
         _checks.check_mask(mask.shape, mask.dtype.name, batch_shape)
@@ -133,6 +118,6 @@ class BlurSimMetric(nnx.metrics.Metric):
         return BlurSimTerms(self.general_total[...] / count, self.specific_total[...] / count)
 
     def reset(self) -> None:
-        """Start again with no image."""
+        """Discard all images."""
         for state in (self.general_total, self.specific_total, self.count):
             state[...] = jnp.zeros_like(state[...])

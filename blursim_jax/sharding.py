@@ -1,6 +1,6 @@
-"""BlurSim over several devices: a batch spread over them by images, or images too large for one spread by rows.
+"""BlurSim on several devices: a batch sharded by images, or large images sharded by rows.
 
-Both run the loss inside `jax.shard_map`, for a compiler that is left to itself gathers what a transform goes along.
+Both run the loss inside `jax.shard_map`. Otherwise XLA gathers the axes of a transform on every device.
 """
 
 import functools
@@ -15,8 +15,7 @@ from jax.typing import ArrayLike
 from blursim_jax import _checks
 from blursim_jax._checks import ChannelAxis, Normalization, Options, Reduction, SobelKernelSize, Spectrum
 from blursim_jax._loss import check_alpha, check_images, compare_images
-from blursim_jax._planes import compare_planes
-from blursim_jax._rows import compare_rows
+from blursim_jax._rows import Rows
 
 __all__ = ["blursim_data_parallel", "blursim_spatial_parallel"]
 
@@ -35,31 +34,31 @@ def blursim_data_parallel(
     channel_axis: ChannelAxis = None,
     reduction: Reduction = "mean",
 ) -> jax.Array:
-    """`blursim` of a batch whose images are spread over the devices of a mesh axis.
+    """`blursim` of a batch whose images are sharded over a mesh axis.
 
-    Each device compares its own images; nothing but their sum goes from one to another. Formulas, options, dtypes,
-    value and gradient are those of `blursim`.
+    Each device compares its own images, and only sums are communicated. Formulas, options, dtypes, value and gradient
+    are those of `blursim`.
 
     Args:
-        predictions: Images `(N, ..., H, W)`, or with channels where `channel_axis` says, N a multiple of the number of
-            devices. Arrays that lie otherwise on these devices are moved.
+        predictions: Images `(N, ..., H, W)`, or with channels at `channel_axis`, N a multiple of the number of
+            devices. Arrays with another sharding are moved.
         targets: Images of the same shape.
-        mesh: The devices. An `AbstractMesh` only inside `jax.jit`, with arrays that lie on the devices meant.
-        axis_name: The mesh axis over which N is spread. Along others, every device does the same.
+        mesh: The devices. An `AbstractMesh` works only inside `jax.jit`, with arrays on these devices.
+        axis_name: The mesh axis over which N is sharded. The computation is replicated along other axes.
         alpha: Weight of Specific, in [0, 1]: a number, or an array that broadcasts to the images' batch shape.
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
         spectrum: What General compares: `"magnitude"`, `"complex"` or `"log"`.
         normalization: `"area"` or `"relative"`.
-        data_range: What pixel value stands for white.
+        data_range: The pixel value of white.
         channel_axis: None, -1 or -3.
         reduction: Over all images: `"mean"`, `"sum"` or `"none"`.
 
     Returns:
-        A scalar that every device has, or under `"none"` one value an image, spread as the images are.
+        A replicated scalar, or under `"none"` one value per image, sharded like the images.
 
     Raises:
         ValueError: As `blursim`; the mesh has no such axis; its devices do not divide N.
-        TypeError: As `blursim`; the mesh is none.
+        TypeError: As `blursim`; `mesh` is no mesh.
 
     References:
         As `blursim`.
@@ -98,34 +97,33 @@ def blursim_spatial_parallel(
     channel_axis: ChannelAxis = None,
     reduction: Reduction = "mean",
 ) -> jax.Array:
-    """`blursim` of images whose rows are spread over the devices of a mesh axis, for images too large for one.
+    """`blursim` of images whose rows are sharded over a mesh axis, for images too large for one device.
 
-    No device ever holds a whole image: Sobel derivatives take some rows from the neighbours, the Fourier transform goes
-    along rows, then, after an `all_to_all`, along columns. Formulas, options, dtypes, value and gradient are those of
+    No device holds a whole image. Sobel derivatives exchange some rows with neighbours. The Fourier transform runs
+    along rows and, after an `all_to_all`, along columns. Formulas, options, dtypes, value and gradient are those of
     `blursim`.
 
     Args:
-        predictions: Images `(..., H, W)`, or with channels where `channel_axis` says, H a multiple of the number of
-            devices, with at least `4 * (sobel_kernel_size // 2)` rows for each. Arrays that lie otherwise on these
-            devices are moved.
+        predictions: Images `(..., H, W)`, or with channels at `channel_axis`, H a multiple of the number of
+            devices, with at least `4 * (sobel_kernel_size // 2)` rows for each. Arrays with another sharding are moved.
         targets: Images of the same shape.
-        mesh: The devices. An `AbstractMesh` only inside `jax.jit`, with arrays that lie on the devices meant.
-        axis_name: The mesh axis over which H is spread. Along others, every device does the same.
+        mesh: The devices. An `AbstractMesh` works only inside `jax.jit`, with arrays on these devices.
+        axis_name: The mesh axis over which H is sharded. The computation is replicated along other axes.
         alpha: Weight of Specific, in [0, 1]: a number, or an array that broadcasts to the images' batch shape.
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
         spectrum: What General compares: `"magnitude"`, `"complex"` or `"log"`.
         normalization: `"area"` or `"relative"`.
-        data_range: What pixel value stands for white.
+        data_range: The pixel value of white.
         channel_axis: None, -1 or -3.
         reduction: Over images: `"mean"`, `"sum"` or `"none"`.
 
     Returns:
-        A scalar, or under `"none"` one value an image, that every device has. Gradients lie as the images do.
+        A replicated scalar, or under `"none"` replicated values per image. Gradients are sharded like the images.
 
     Raises:
-        ValueError: As `blursim`; the mesh has no such axis; its devices do not divide H, or have too few rows. Rows are
-            not filled up, because that would be another image.
-        TypeError: As `blursim`; the mesh is none.
+        ValueError: As `blursim`; the mesh has no such axis; its devices do not divide H, or have too few rows. Rows
+            are not padded, because that would change the image.
+        TypeError: As `blursim`; `mesh` is no mesh.
 
     References:
         As `blursim`.
@@ -177,7 +175,7 @@ def _data_parallel(
     by_image = PartitionSpec(axis_name)
 
     def local(predictions: jax.Array, targets: jax.Array, alpha: jax.Array) -> jax.Array:
-        (value,) = compare_images(predictions, targets, alpha, options, reduction, compare_planes)
+        (value,) = compare_images(predictions, targets, alpha, options, reduction)
         over_devices = {"mean": lax.pmean, "sum": lax.psum, "none": lambda x, _: x}
         return over_devices[reduction](value, axis_name)
 
@@ -197,10 +195,8 @@ def _spatial_parallel(
     axis_name: str,
 ) -> jax.Array:
     def local(predictions: jax.Array, targets: jax.Array, alpha: jax.Array) -> jax.Array:
-        def compare(a: jax.Array, b: jax.Array, alpha: jax.Array | None, options: Options) -> tuple[jax.Array, ...]:
-            return compare_rows(a, b, alpha, options, axis_name)
-
-        return compare_images(predictions, targets, alpha, options, reduction, compare)[0]
+        rows = Rows(axis_name, mesh.shape[axis_name])
+        return compare_images(predictions, targets, alpha, options, reduction, rows)[0]
 
     by_row = PartitionSpec(*[None] * (predictions.ndim + _row_axis(options)), axis_name)
     specs = by_row, by_row, PartitionSpec()

@@ -1,10 +1,9 @@
-r"""Specific: the difference of two planes' Sobel gradient magnitudes.
+r"""Specific, the second term of BlurSim: the difference of the edges of a plane `a` and its target `b`.
 
-Every function takes planes (..., H, W) of one floating dtype and works on each by itself. As in `_spectrum`, Specific
-is a distance, symmetric in the two planes, times a scale that depends on the second alone.
+Planes are (..., H, W), of one floating dtype, and each pair is compared by itself. E(a) is the Sobel gradient magnitude
+of `a`. As in `_spectrum`, Specific is a distance, symmetric in `a` and `b`, times a scale that depends on `b` alone.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,175 +11,188 @@ from torch import Tensor
 
 from blursim_torch._checks import Options
 from blursim_torch._numerics import (
-    add_strips,
+    ScaledPlanes,
     divide_above,
-    join_strips,
     least_magnitude,
     magnitude,
     per_plane,
-    plane_sum,
     safe_divide,
     safe_sqrt,
-    strips_of,
 )
 from blursim_torch._taps import sobel_gain
+from blursim_torch._tiles import in_strips
 
-# An edge of at most this many rounding errors has a magnitude, but no direction. In photos of 8 bits the derivatives of
-# thousands of pixels cancel but for the rounding of the pixels, by 0.71 at the most, and were 1e-3 of the gradient.
-DEAD_ZONE = 1
+# An edge of at most this many rounding errors, eps times the largest pixel times the kernel's gain, has a magnitude but
+# no direction. In 8-bit photos, the derivatives of thousands of pixels are rounding errors, at most 0.71 of this floor.
+# They made a relative error of 1e-3 in the gradient.
+DIRECTION_FLOOR = 1
 
 
 class Edges(NamedTuple):
-    """Horizontal and vertical derivative of planes, and their gradient magnitude, each (..., H, W)."""
+    """Horizontal and vertical derivative of planes and their gradient magnitude, each (..., H, W)."""
 
     x: Tensor
     y: Tensor
     magnitude: Tensor
 
 
+class Squares(NamedTuple):
+    """The squares of E(a) - E(b) and of E(b), each (..., H, W), or their sums over planes, (...).
+
+    `target` is None where the scale does not depend on it.
+    """
+
+    difference: Tensor
+    target: Tensor | None
+
+
+class Gradients(NamedTuple):
+    """Half the gradients of the sums of `Squares` with respect to one plane.
+
+    `target` is None unless the plane is `b` and the scale depends on it.
+    """
+
+    difference: Tensor
+    target: Tensor | None = None
+
+
 def specific(a: Tensor, b: Tensor, options: Options) -> Tensor:
-    """Specific of every plane pair, (..., H, W) to (...)."""
-
-    def squares(a: Tensor, b: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        e, _, edges_b = edge_difference(a, b, options.sobel_kernel_size)
-        return _squares(e, edges_b, options), []
-
-    squared, _ = _in_strips(squares, a, b, options)
-    return safe_sqrt(squared[0]) * scale(squared[-1], b, options)
-
-
-def specific_gradient(a: Tensor, b: Tensor, options: Options, argument: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Specific, and its gradient by `a` (argument 0) or by `b` (argument 1): planes, and a factor each, to multiply."""
+    """Specific of each plane pair, (..., H, W) to (...)."""
     size = options.sobel_kernel_size
-    x, other = (a, b) if argument == 0 else (b, a)
-    least = rounding_error(x, size)
-    by_scale = argument == 1 and options.normalization == "relative"
 
-    def squares_and_gradients(x: Tensor, other: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        e, edges, others = edge_difference(x, other, size)
-        squares = _squares(e, others if argument == 0 else edges, options)
-        weight = divide_above(least, e, edges.magnitude)
-        images = [sobel_transpose(edges.x, edges.y, size)] if by_scale else []
-        by_x, by_y = weight * edges.x, weight * edges.y
-        # Memory that is let go before more is taken is still in cache, and stays with the process.
-        del e, edges, others, weight
-        return squares, [sobel_transpose(by_x, by_y, size), *images]
+    def squares(a: Tensor, b: Tensor) -> tuple[Squares, tuple]:
+        e, _, edges_b = edge_difference(a, b, size)
+        return _squares(e, edges_b, options), ()
 
-    squared, (gradient, *rest) = _in_strips(squares_and_gradients, x, other, options)
-    distance, factor = safe_sqrt(squared[0]), scale(squared[-1], b, options)
-    value, slope = distance * factor, safe_divide(factor, distance)
-    if by_scale:
-        gradient = gradient * per_plane(slope) - rest[0] * per_plane(value * factor * factor)
-        slope = torch.ones_like(slope)
-    return value, gradient, slope
+    sums, _ = in_strips(squares, a, b, margin(size))
+    return safe_sqrt(sums.difference) * specific_scale(sums.target, b, options)
 
 
-def scale(squared_b: Tensor, b: Tensor, options: Options) -> Tensor:
-    """What the distance is multiplied by, (..., H, W) to (...); under "relative" from the sum of b's squared edges."""
+def specific_gradient(a: Tensor, b: Tensor, options: Options, argnum: int) -> tuple[Tensor, ScaledPlanes]:
+    """Specific and its gradient with respect to `a` (argnum 0) or `b` (argnum 1)."""
+    size = options.sobel_kernel_size
+    plane, other = (a, b) if argnum == 0 else (b, a)
+    floor = direction_floor(plane, size)
+    differentiates_scale = argnum == 1 and options.normalization == "relative"
+
+    def squares_and_gradients(plane: Tensor, other: Tensor) -> tuple[Squares, Gradients]:
+        e, edges, other_edges = edge_difference(plane, other, size)
+        squares = _squares(e, other_edges if argnum == 0 else edges, options)
+        weight = divide_above(floor, e, edges.magnitude)
+        of_target = sobel_transpose(edges.x, edges.y, size) if differentiates_scale else None
+        weighted_x, weighted_y = weight * edges.x, weight * edges.y
+        # Freed now, the memory is reused while it is in cache.
+        del e, edges, other_edges, weight
+        return squares, Gradients(sobel_transpose(weighted_x, weighted_y, size), of_target)
+
+    sums, gradients = in_strips(squares_and_gradients, plane, other, margin(size))
+    distance, scale = safe_sqrt(sums.difference), specific_scale(sums.target, b, options)
+    value, factor = distance * scale, safe_divide(scale, distance)
+    if gradients.target is None:
+        return value, ScaledPlanes(gradients.difference, factor)
+    # The derivative of the scale 1 / sqrt(S) is -scale^3 / 2, and half of S's gradient is `target`.
+    gradient = gradients.difference * per_plane(factor) - gradients.target * per_plane(value * scale * scale)
+    return value, ScaledPlanes(gradient, torch.ones_like(factor))
+
+
+def specific_scale(squared_b: Tensor | None, b: Tensor, options: Options) -> Tensor:
+    """The factor of the distance, (..., H, W) to (...), where `squared_b` is the sum of E(b)^2, (...)."""
     area = b.shape[-2] * b.shape[-1]
-    if options.normalization == "relative":
-        floor = area * (sobel_gain(options.sobel_kernel_size) * options.grey_level()) ** 2
-        return 1 / torch.sqrt(squared_b + floor)
+    if options.normalization == "relative" and squared_b is not None:
+        # The edges of a step of one grey level keep the scale of a flat target finite.
+        offset = area * (sobel_gain(options.sobel_kernel_size) * options.grey_level()) ** 2
+        return 1 / torch.sqrt(squared_b + offset)
     return b.new_full(b.shape[:-2], 1 / options.white) / area
 
 
-def _squares(e: Tensor, edges_b: Edges, options: Options) -> list[Tensor]:
-    """What is to be summed over planes for the distance, and for the scale if that depends on the plane."""
-    # Only then, because eager mode computes also what goes unused.
-    return [e * e, edges_b.magnitude * edges_b.magnitude] if options.normalization == "relative" else [e * e]
+def _squares(e: Tensor, edges_b: Edges, options: Options) -> Squares:
+    # Eager mode would compute `target` even if it is unused.
+    return Squares(e * e, edges_b.magnitude * edges_b.magnitude if options.normalization == "relative" else None)
 
 
-def _in_strips(
-    function: Callable[[Tensor, Tensor], tuple[list[Tensor], list[Tensor]]], x: Tensor, y: Tensor, options: Options
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Apply `function` to planes, and sum its first results over each, on a CPU by strips of rows.
-
-    A strip has margins, from which a border of its own, reflected where there is none, does not reach its rows.
-    """
-    height, margin = x.shape[-2], 2 * (options.sobel_kernel_size // 2)
-    all_rows = strips_of(x, margin)
-    if len(all_rows) == 1:
-        squares, images = function(x, y)
-        return [plane_sum(z) for z in squares], images
-    strips = []
-    for rows in all_rows:
-        start, stop = max(rows.start - margin, 0), min(rows.stop + margin, height)
-        squares, images = function(x[..., start:stop, :], y[..., start:stop, :])
-        inner = slice(rows.start - start, rows.stop - start)
-        strips.append(([plane_sum(z[..., inner, :]) for z in squares], [z[..., inner, :] for z in images]))
-    sums, images = (zip(*parts, strict=True) for parts in zip(*strips, strict=True))
-    return [add_strips(parts) for parts in sums], [join_strips(parts) for parts in images]
+def margin(size: int) -> int:
+    """How many more rows a strip needs on each side: `sobel` and its transpose each reach `size // 2` rows."""
+    return 2 * (size // 2)
 
 
-def rounding_error(x: Tensor, size: int) -> Tensor:
-    """Up to what magnitude the edges of a plane can be rounding errors, (..., H, W) to (..., 1, 1)."""
+def direction_floor(x: Tensor, size: int) -> Tensor:
+    """The largest magnitude at which an edge has no direction, (..., H, W) to (..., 1, 1)."""
     x = x.detach()
     largest = torch.maximum(torch.amax(x, dim=(-2, -1), keepdim=True), -torch.amin(x, dim=(-2, -1), keepdim=True))
-    least = DEAD_ZONE * torch.finfo(x.dtype).eps * sobel_gain(size) * largest
-    return torch.clamp(least, min=least_magnitude(x.dtype))
+    floor = DIRECTION_FLOOR * torch.finfo(x.dtype).eps * sobel_gain(size) * largest
+    return torch.clamp(floor, min=least_magnitude(x.dtype))
 
 
 def edge_difference(a: Tensor, b: Tensor, size: int) -> tuple[Tensor, Edges, Edges]:
-    """The difference e = E(a) - E(b) and the edges of both planes, from those of `a` and of a - b."""
+    """The difference e = E(a) - E(b) and the edges of both planes, computed from those of `a` and of a - b."""
     ax, ay = sobel(a, size)
     dx, dy = sobel(a - b, size)
     bx, by = ax - dx, ay - dy
     edges_a, edges_b = Edges(ax, ay, magnitude(ax, ay)), Edges(bx, by, magnitude(bx, by))
-    # As for the spectra: E(a)^2 - E(b)^2 from the difference, over E(a) + E(b).
+    # E(a) - E(b) = (E(a)^2 - E(b)^2) / (E(a) + E(b)), whose numerator is the inner product of the edges' difference and
+    # sum.
     e = torch.addcmul(dx.mul_(ax + bx), dy, ay + by).div_(edges_a.magnitude + edges_b.magnitude)
     return e, edges_a, edges_b
 
 
 def sobel(x: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Horizontal and vertical Sobel derivative with raw integer taps and reflect-101 border.
+    """Horizontal and vertical Sobel derivative with integer taps and reflect-101 border, as in OpenCV.
 
-    A kernel of size 5 or 7 is that of size 3 after smoothing both ways by (1, 2, 1) once or twice.
+    The kernel of size 5 or 7 is that of size 3 convolved once or twice with (1, 2, 1) along both axes. In eager mode
+    this takes fewer passes than the taps of `_taps`, which XLA fuses into one loop in `blursim_jax`.
     """
     x = _reflect(_reflect(x, -2, size // 2), -1, size // 2)
-    # Differences first, which are exact where planes are smooth: sums would bring in rounding errors.
+    # Differences are taken before smoothing: they are exact where planes are smooth, whereas sums are rounded.
     horizontal = _smooth(_difference(x, -1), -2)
     vertical = _smooth(_difference(x, -2), -1)
-    return _blur(horizontal, size), _blur(vertical, size)
+    return _widen_kernel(horizontal, size), _widen_kernel(vertical, size)
 
 
 def sobel_transpose(x: Tensor, y: Tensor, size: int) -> Tensor:
-    """The transpose of `sobel`, as a sum over pixels that reads, never scatters.
+    """The transpose of `sobel`, computed by shifted reads like `sobel` itself.
 
-    Reflect-101 continues a plane as an even function about its first and last pixel, over whose period both smoothing
-    and, but for its sign, difference are their own transposes. The end pixels stand in that period once and all others
-    twice, hence their weight of one half; a difference is odd there, hence zero at the ends.
+    Reflect-101 extends a plane to an even periodic function. On one period, smoothing is its own transpose, and the
+    transpose of a difference is its negative. A period contains each end pixel once and every other pixel twice. So
+    end pixels have weight 1/2, by which the input is divided and the output multiplied. The difference of an even
+    function is odd: it is 0 at the ends, and its extension is negated.
     """
     pad = size // 2
-    x = _reflect(_reflect(x, -2, pad, ends=2), -1, pad, ends=0, sign=-1)
-    y = _reflect(_reflect(y, -2, pad, ends=0, sign=-1), -1, pad, ends=2)
-    result = _blur(_smooth(_difference(x, -1), -2).add_(_smooth(_difference(y, -2), -1)).neg_(), size)
+    x = _reflect(_reflect(x, -2, pad, ends=2), -1, pad, ends=0, odd=True)
+    y = _reflect(_reflect(y, -2, pad, ends=0, odd=True), -1, pad, ends=2)
+    result = _widen_kernel(_smooth(_difference(x, -1), -2).add_(_smooth(_difference(y, -2), -1)).neg_(), size)
     half_at_ends = [torch.nn.functional.pad(x.new_ones(n - 2), (1, 1), value=0.5) for n in result.shape[-2:]]
     return result * (half_at_ends[0].unsqueeze(-1) * half_at_ends[1])
 
 
-def _blur(x: Tensor, size: int) -> Tensor:
+def _widen_kernel(x: Tensor, size: int) -> Tensor:
+    """Smooth along both axes, from the kernel of size 3 to that of `size`."""
     for _ in range(size // 2 - 1):
         x = _smooth(_smooth(x, -1), -2)
     return x
 
 
 def _smooth(x: Tensor, dim: int) -> Tensor:
-    """(1, 2, 1) along `dim`, which takes a pixel off both ends."""
+    """Convolve with (1, 2, 1) along `dim`; the result is 2 pixels shorter."""
     size = x.shape[dim] - 2
     return torch.add(x.narrow(dim, 0, size), x.narrow(dim, 2, size)).add_(x.narrow(dim, 1, size), alpha=2)
 
 
 def _difference(x: Tensor, dim: int) -> Tensor:
-    """(-1, 0, 1) along `dim`, which takes a pixel off both ends."""
+    """Correlate with (-1, 0, 1) along `dim`; the result is 2 pixels shorter."""
     size = x.shape[dim] - 2
     return x.narrow(dim, 2, size) - x.narrow(dim, 0, size)
 
 
-def _reflect(x: Tensor, dim: int, pad: int, ends: int = 1, sign: int = 1) -> Tensor:
-    """Continue planes along `dim` by `pad` pixels on both sides, mirrored about the end pixels, which are weighed."""
+def _reflect(x: Tensor, dim: int, pad: int, *, ends: int = 1, odd: bool = False) -> Tensor:
+    """Pad both sides along `dim` by `pad` pixels mirrored about the end pixels, and negated if `odd`.
+
+    The end pixels themselves are multiplied by `ends`.
+    """
     last = x.shape[dim] - 1
     before, after = x.narrow(dim, 1, pad).flip(dim), x.narrow(dim, last - pad, pad).flip(dim)
+    if odd:
+        before, after = -before, -after
     if ends == 1:
         return torch.cat([before, x, after], dim)
     first_pixel, middle, last_pixel = x.narrow(dim, 0, 1), x.narrow(dim, 1, last - 1), x.narrow(dim, last, 1)
-    return torch.cat([sign * before, ends * first_pixel, middle, ends * last_pixel, sign * after], dim)
+    return torch.cat([before, ends * first_pixel, middle, ends * last_pixel, after], dim)

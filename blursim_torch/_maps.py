@@ -1,4 +1,4 @@
-"""Where two images differ: the maps behind the terms."""
+"""Maps of where two images differ."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,10 @@ from torch import Tensor
 
 from blursim_torch import _checks
 from blursim_torch._checks import ChannelAxis, Normalization, SobelKernelSize, Spectrum
-from blursim_torch._edges import edge_difference
-from blursim_torch._edges import scale as edge_scale
+from blursim_torch._edges import edge_difference, specific_scale
 from blursim_torch._loss import check_images, compute_dtype, to_planes
 from blursim_torch._numerics import per_plane, plane_sum
-from blursim_torch._spectrum import inverse_contrast, spectrum_difference
+from blursim_torch._spectrum import contrast, level_scale, spectrum_difference
 
 
 class BlurSimMaps(NamedTuple):
@@ -31,25 +30,25 @@ def blursim_maps(
     data_range: float = 1.0,
     channel_axis: ChannelAxis = None,
 ) -> BlurSimMaps:
-    r"""At which frequencies two images differ, and where along their edges: maps to look at.
+    r"""Maps of where two images differ: over frequencies, and along edges.
 
-    For a plane pair the maps are `|e|` over the full spectrum, e as in `blursim` (A - B for `"complex"`), and
-    `|E(a) - E(b)|`. Under `normalization="relative"` each is divided by what its term is divided by beyond N
-    (`"log"` by nothing), so that for a plane of N pixels, whatever the options,
+    For planes a and b, the maps are `|e|` over the full spectrum, where `norm(e)` is the norm in General (e = A - B for
+    `"complex"`), and `|E(a) - E(b)|`. Under `normalization="relative"`, each is also divided by the contrast that
+    its term is divided by. For a plane of N pixels,
 
     - `norm(edges) / N` is Specific,
-    - `norm(spectrum) / N` is General for `"magnitude"`; so it is for `"complex"` but for OpenCV's padding, and
+    - `norm(spectrum) / N` is General for `"magnitude"`; so it is for `"complex"`, except for OpenCV's padding, and
       `norm(spectrum) / sqrt(N)` is General for `"log"`.
 
     With channels, the maps are means over them.
 
     Args:
-        predictions: Images `(..., H, W)`, or with channels where `channel_axis` says.
+        predictions: Images `(..., H, W)`, or with channels at `channel_axis`.
         targets: Images of the same shape.
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
         spectrum: `"magnitude"`, `"complex"` or `"log"`.
         normalization: `"area"` or `"relative"`.
-        data_range: What pixel value stands for white.
+        data_range: The pixel value of white.
         channel_axis: None, -1 or -3.
 
     Returns:
@@ -76,7 +75,7 @@ def blursim_maps(
     dtype = compute_dtype(predictions, targets)
     a, b = to_planes(predictions, options, dtype), to_planes(targets, options, dtype)
     if a.numel() == 0:
-        # MKL transforms no empty batch.
+        # MKL refuses to transform an empty batch.
         return BlurSimMaps(torch.sum(a + b, dim=-3), torch.sum(a + b, dim=-3))
     area = a.shape[-2] * a.shape[-1]
     difference = torch.fft.fft2(a - b)
@@ -84,8 +83,9 @@ def blursim_maps(
         difference, _ = spectrum_difference(torch.fft.fft2(a), difference, options, area)
     edges, _, edges_b = edge_difference(a, b, options.sobel_kernel_size)
     squared_b = plane_sum(edges_b.magnitude * edges_b.magnitude)
+    spectrum_scale = level_scale(contrast(b, options), b, options)
     maps = (
-        torch.fft.fftshift(torch.abs(difference), dim=(-2, -1)) * per_plane(inverse_contrast(b, options)),
-        torch.abs(edges) * per_plane(edge_scale(squared_b, b, options) * area),
+        torch.fft.fftshift(torch.abs(difference), dim=(-2, -1)) * per_plane(spectrum_scale),
+        torch.abs(edges) * per_plane(specific_scale(squared_b, b, options) * area),
     )
     return BlurSimMaps(*(torch.mean(x, dim=-3) for x in maps))

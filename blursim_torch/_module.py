@@ -1,4 +1,4 @@
-"""BlurSim as a module that carries its options."""
+"""BlurSim as a module that holds its options."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from blursim_torch import _checks
 from blursim_torch._checks import ChannelAxis, Normalization, Reduction, SobelKernelSize, Spectrum
-from blursim_torch._loss import ARRAY, blursim
+from blursim_torch._loss import ARRAY, mixture
 
 
 class BlurSim(torch.nn.Module):
@@ -21,12 +21,12 @@ class BlurSim(torch.nn.Module):
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
         spectrum: What General compares: `"magnitude"`, `"complex"` or `"log"`.
         normalization: `"area"` or `"relative"`.
-        data_range: What pixel value stands for white.
+        data_range: The pixel value of white.
         channel_axis: None, -1 or -3.
         reduction: Over images: `"mean"`, `"sum"` or `"none"`.
 
     Raises:
-        ValueError: An option is unknown or a number is out of its range. Of a tensor as alpha, when it is called.
+        ValueError: An option is unknown or a number is out of range. Of a tensor as alpha, when it is called.
         TypeError: alpha is neither a number nor a tensor.
 
     References:
@@ -53,18 +53,15 @@ class BlurSim(torch.nn.Module):
     ) -> None:
         """Check the options; of an alpha that is a tensor, the shape is checked against the images."""
         super().__init__()
-        _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
+        options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
+        for name, value in options._asdict().items():
+            setattr(self, name, value)
         _checks.check_reduction(reduction)
-        self.alpha = alpha
-        self.sobel_kernel_size: SobelKernelSize = sobel_kernel_size
-        self.spectrum: Spectrum = spectrum
-        self.normalization: Normalization = normalization
-        self.data_range = data_range
-        self.channel_axis: ChannelAxis = channel_axis
         self.reduction: Reduction = reduction
+        self.alpha = alpha
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Check alpha, and keep it out of the parameters, for there to be none."""
+        """Check alpha, and do not register a tensor as a parameter."""
         if name != "alpha":
             super().__setattr__(name, value)
             return
@@ -76,32 +73,19 @@ class BlurSim(torch.nn.Module):
         """Return `blursim(predictions, targets)` under these options.
 
         Args:
-            predictions: Images `(..., H, W)`, or with channels where `channel_axis` says.
+            predictions: Images `(..., H, W)`, or with channels at `channel_axis`.
             targets: Images of the same shape.
 
         Returns:
-            A scalar, or under `"none"` one value an image.
+            A scalar, or under `"none"` one value per image.
 
         Raises:
             ValueError: As `blursim`.
             TypeError: As `blursim`.
         """
-        return blursim(
-            predictions,
-            targets,
-            alpha=self.alpha,
-            sobel_kernel_size=self.sobel_kernel_size,
-            spectrum=self.spectrum,
-            normalization=self.normalization,
-            data_range=self.data_range,
-            channel_axis=self.channel_axis,
-            reduction=self.reduction,
-        )
+        return mixture(predictions, targets, self.alpha, _checks.options_of(self), self.reduction)
 
     def extra_repr(self) -> str:
         """The options, as they are written."""
-        return (
-            f"alpha={self.alpha}, sobel_kernel_size={self.sobel_kernel_size}, spectrum={self.spectrum!r}, "
-            f"normalization={self.normalization!r}, data_range={self.data_range}, channel_axis={self.channel_axis}, "
-            f"reduction={self.reduction!r}"
-        )
+        options = {"alpha": self.alpha, **_checks.options_of(self)._asdict(), "reduction": self.reduction}
+        return ", ".join(f"{name}={value!r}" for name, value in options.items())

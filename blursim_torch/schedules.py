@@ -1,6 +1,6 @@
-"""The weight alpha over time, driven as the schedules of `torch.optim.lr_scheduler` are.
+"""Schedules of alpha, used like those of `torch.optim.lr_scheduler`.
 
-JAX users take a schedule of Optax instead: `optax.linear_schedule(0.9, 0.1, steps)`.
+In JAX, use a schedule of Optax: `optax.linear_schedule(0.9, 0.1, steps)`.
 """
 
 import copy
@@ -15,12 +15,12 @@ from blursim_torch._loss import ARRAY
 
 
 class _Schedule:
-    """What all schedules share: they set `loss.alpha` from the number of steps taken, and from nothing else.
+    """Base class: sets `loss.alpha` from the number of steps alone.
 
-    So a schedule that is saved and restored goes on exactly as one that was not.
+    A restored schedule therefore continues exactly as one that was never saved.
     """
 
-    # The attributes that belong to the state, beside the number of steps.
+    # Attributes in the state, beside the number of steps.
     options: tuple[str, ...] = ()
 
     def __init__(self, loss: Any) -> None:
@@ -35,26 +35,26 @@ class _Schedule:
         raise NotImplementedError
 
     def step(self) -> None:
-        """Go on by one, a step of training or an epoch as the schedule is meant, and set `loss.alpha`."""
+        """Count one more step, or epoch, and set `loss.alpha`."""
         following = copy.copy(self)
         following.last_epoch += 1
         self._become(following)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that `load_state_dict` needs, of plain Python types, for `torch.save`."""
+        """Return the state for `load_state_dict`, in plain Python types, for `torch.save`."""
         state = {"kind": type(self).__name__, "last_epoch": self.last_epoch}
         return state | {name: getattr(self, name) for name in self.options}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over steps and options of a schedule of the same kind, and set `loss.alpha`.
+        """Restore steps and options of a schedule of the same kind, and set `loss.alpha`.
 
         Args:
-            state_dict: What `state_dict` returned.
+            state_dict: The result of `state_dict`.
 
         Raises:
-            ValueError: It is of another kind, of a learning rate's schedule for instance, or a number in it is out of
-                its range. Nothing is changed then.
-            TypeError: It is no dict, or something in it is of a wrong type.
+            ValueError: It is of another kind, such as a schedule of the learning rate, or a number in it is out of
+                range. Nothing is changed then.
+            TypeError: It is no dict, or a value in it has a wrong type.
         """
         _checks.check_array("state_dict", state_dict, (dict,), "a dict")
         own = self.state_dict()
@@ -69,7 +69,7 @@ class _Schedule:
         self._become(restored)
 
     def _become(self, other: "_Schedule") -> None:
-        """Set `loss.alpha` as `other` says, and take over its state; change nothing if its alpha is none."""
+        """Set `loss.alpha` from `other` and copy its state; change nothing if its alpha is invalid."""
         alpha = other.get_alpha()
         if not isinstance(alpha, Tensor):
             _checks.check_alpha(alpha, ARRAY)
@@ -77,7 +77,7 @@ class _Schedule:
         vars(self).update(vars(other))
 
     def _check_state(self) -> None:
-        """Raise unless the state is what it should be, of plain Python types."""
+        """Raise unless the state is valid."""
         _check_count("last_epoch", self.last_epoch, 0)
 
 
@@ -94,31 +94,31 @@ class _FromStartToEnd(_Schedule):
         _check_count("total_iters", self.total_iters, 1)
         _checks.check_alpha(self.start, name="start")
         _checks.check_alpha(self.end, name="end")
-        # NumPy's numbers are not for `torch.load`.
+        # `torch.load` refuses NumPy's numbers.
         self.start, self.end = float(self.start), float(self.end)
 
     def _mix(self, share: float) -> float:
-        # So written, it is exactly `start` and `end` at the ends.
+        # In this form, the ends are exactly `start` and `end`.
         return (1 - share) * self.start + share * self.end
 
 
 class LinearAlpha(_FromStartToEnd):
-    """Alpha along a line from `start` to `end`, where it stays: `optax.linear_schedule(0.9, 0.1, total_iters)`.
+    """Alpha linear from `start` to `end`, then constant: `optax.linear_schedule(0.9, 0.1, total_iters)`.
 
         alpha(t) = (1 - s) * start + s * end, s = min(t / total_iters, 1)
 
     Args:
         loss: A `BlurSim`, or any object whose `alpha` is to be set.
-        total_iters: After how many steps alpha is `end`.
+        total_iters: The number of steps until alpha is `end`.
         start: The first alpha, in [0, 1].
         end: The last alpha, in [0, 1].
 
     Raises:
-        ValueError: A number is out of its range.
-        TypeError: An argument is of a wrong type.
+        ValueError: A number is out of range.
+        TypeError: An argument has a wrong type.
 
     References:
-        Driven as `torch.optim.lr_scheduler.LinearLR`.
+        Used like `torch.optim.lr_scheduler.LinearLR`.
 
     >>> from blursim_torch import BlurSim
     >>> from blursim_torch.schedules import LinearAlpha
@@ -139,7 +139,7 @@ class LinearAlpha(_FromStartToEnd):
 
 
 class CosineAlpha(_FromStartToEnd):
-    """Alpha along half a cosine from `start` to `end`: slow, fast, slow.
+    """Alpha along half a cosine from `start` to `end`, then constant.
 
         alpha(t) = (1 - s) * start + s * end, s = (1 - cos(pi * min(t / total_iters, 1))) / 2
 
@@ -147,16 +147,16 @@ class CosineAlpha(_FromStartToEnd):
 
     Args:
         loss: A `BlurSim`, or any object whose `alpha` is to be set.
-        total_iters: After how many steps alpha is `end`.
+        total_iters: The number of steps until alpha is `end`.
         start: The first alpha, in [0, 1].
         end: The last alpha, in [0, 1].
 
     Raises:
-        ValueError: A number is out of its range.
-        TypeError: An argument is of a wrong type.
+        ValueError: A number is out of range.
+        TypeError: An argument has a wrong type.
 
     References:
-        Driven as `torch.optim.lr_scheduler.CosineAnnealingLR`.
+        Used like `torch.optim.lr_scheduler.CosineAnnealingLR`.
 
     >>> from blursim_torch import BlurSim
     >>> from blursim_torch.schedules import CosineAlpha
@@ -177,19 +177,19 @@ class CosineAlpha(_FromStartToEnd):
 
 
 class LambdaAlpha(_Schedule):
-    """Alpha as a function says.
+    """Alpha as a function of the number of steps.
 
     Args:
         loss: A `BlurSim`, or any object whose `alpha` is to be set.
-        alpha_lambda: Takes the number of steps, from 0, and returns alpha in [0, 1]. `state_dict` does not hold it: who
-            restores the schedule gives the same function.
+        alpha_lambda: Maps the number of steps, from 0, to alpha in [0, 1]. It is not part of `state_dict`: restore
+            into a schedule with the same function.
 
     Raises:
-        ValueError: What the function returns is out of its range.
-        TypeError: An argument is of a wrong type.
+        ValueError: The function returns a number out of range.
+        TypeError: An argument has a wrong type.
 
     References:
-        Driven as `torch.optim.lr_scheduler.LambdaLR`.
+        Used like `torch.optim.lr_scheduler.LambdaLR`.
 
     >>> from blursim_torch import BlurSim
     >>> from blursim_torch.schedules import LambdaAlpha

@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 Loss = Literal["ffts+blursim", "blursim", "ffts", "l1", "mse"]
 
 
-class Failure(Exception):
+class UserError(Exception):
     """What the user has to know, in one line."""
 
 
@@ -33,7 +33,7 @@ def run(command: Callable[..., Any]) -> NoReturn:
         sys.exit(130)
     except TyperException as error:
         message = error.format_message()
-    except (Failure, OSError) as error:
+    except (UserError, OSError) as error:
         message = str(error)
     print("Error:", " ".join(message.split()), file=sys.stderr)
     sys.exit(2)
@@ -58,16 +58,16 @@ def open_run(out: Path, resume: bool, settings: Mapping[str, Any]) -> int:
         settings: What a run is not the same without.
 
     Raises:
-        Failure: If it can not.
+        UserError: If it can not.
     """
     step = _check_run(out, settings) if resume else 0
     if not resume and out.is_dir() and any(out.iterdir()):
-        raise Failure(f"{out} is not empty: go on with the run in it by --resume, or choose another --out")
+        raise UserError(f"{out} is not empty: go on with the run in it by --resume, or choose another --out")
     try:
         out.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=out).close()
     except OSError as error:
-        raise Failure(f"cannot write to the folder {out}: {error.strerror}") from error
+        raise UserError(f"cannot write to the folder {out}: {error.strerror}") from error
     return step
 
 
@@ -75,16 +75,16 @@ def check_file(out: Path, force: bool) -> None:
     """See that the file `out` can be written, and is not there yet unless `force` lets it be replaced.
 
     Raises:
-        Failure: If it is not so.
+        UserError: If it is not so.
     """
     if out.is_dir():
-        raise Failure(f"{out} is a folder; name a file in it")
+        raise UserError(f"{out} is a folder; name a file in it")
     if out.exists() and not force:
-        raise Failure(f"{out} is there already; replace it by --force, or choose another --out")
+        raise UserError(f"{out} is there already; replace it by --force, or choose another --out")
     try:
         tempfile.TemporaryFile(dir=out.parent).close()
     except OSError as error:
-        raise Failure(f"cannot write to the folder {out.parent}: {error.strerror}") from error
+        raise UserError(f"cannot write to the folder {out.parent}: {error.strerror}") from error
 
 
 def write_run(out: Path, settings: Mapping[str, Any], step: int) -> None:
@@ -107,18 +107,18 @@ def end_interrupted(step: int, steps: int) -> NoReturn:
 
 def _check_run(out: Path, settings: Mapping[str, Any]) -> int:
     if not (out / "run.json").is_file():
-        raise Failure(f"{out} holds no checkpoint to resume from; to start a run, leave --resume out")
+        raise UserError(f"{out} holds no checkpoint to resume from; to start a run, leave --resume out")
     try:
         run = json.loads((out / "run.json").read_text())
         step, saved, digest = run["step"], dict(run["settings"]), run["sha256"]
     except (ValueError, TypeError, KeyError) as error:
-        raise Failure(f"{out / 'run.json'} is damaged") from error
+        raise UserError(f"{out / 'run.json'} is damaged") from error
     differing = [f"{key} {saved.get(key)}, not {value}" for key, value in settings.items() if saved.get(key) != value]
     if differing:
-        raise Failure(f"the run in {out} has {', '.join(differing)}: resume it as it was, or choose another --out")
+        raise UserError(f"the run in {out} has {', '.join(differing)}: resume it as it was, or choose another --out")
     checkpoint = out / "checkpoints" / str(step)
     if _digest(checkpoint) != digest:
-        raise Failure(f"the checkpoint {checkpoint} is damaged")
+        raise UserError(f"the checkpoint {checkpoint} is damaged")
     return step
 
 

@@ -78,7 +78,7 @@ def main(
     """Train on several devices and on one, and compare."""
     command.check_file(out, force)
     if batch_size % devices:
-        raise command.Failure(f"--batch-size {batch_size} is no multiple of --devices {devices}")
+        raise command.UserError(f"--batch-size {batch_size} is no multiple of --devices {devices}")
     import jax
     import reporting
     from jax.sharding import Mesh

@@ -76,13 +76,13 @@ def main(
 ) -> None:
     """Train in the processes that torchrun started, then in one, and compare."""
     if "RANK" not in os.environ:
-        raise command.Failure("start it by: torchrun --standalone --nproc-per-node 4 examples/ddp_torch.py")
+        raise command.UserError("start it by: torchrun --standalone --nproc-per-node 4 examples/ddp_torch.py")
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if batch_size < world:
-        raise command.Failure(f"--batch-size {batch_size} leaves some of the {world} processes without a photo")
+        raise command.UserError(f"--batch-size {batch_size} leaves some of the {world} processes without a photo")
     # In every process, and before they meet: nothing is written until all have found the folder empty.
     if out.is_dir() and any(out.iterdir()):
-        raise command.Failure(f"{out} is not empty; choose another --out")
+        raise command.UserError(f"{out} is not empty; choose another --out")
     import reporting
     import torch.distributed as dist
 

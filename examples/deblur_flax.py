@@ -128,13 +128,13 @@ class Run:
         """Go on from the checkpoint of a step.
 
         Raises:
-            Failure: If it is of another network.
+            UserError: If it is of another network.
         """
         with self._checkpoints() as checkpoints:
             expected = self._state()
             # Compared beforehand, because Orbax fills the screen on a mismatch.
             if _shapes(checkpoints.item_metadata(step)) != _shapes(expected):
-                raise command.Failure(f"the checkpoint of step {step} in {self.out} is of another network")
+                raise command.UserError(f"the checkpoint of step {step} in {self.out} is of another network")
             abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, expected)
             state = checkpoints.restore(step, args=ocp.args.StandardRestore(abstract))
             # A later one was being written when the run was killed.

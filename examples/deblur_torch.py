@@ -133,14 +133,14 @@ class Run:
         """Go on from the checkpoint of a step.
 
         Raises:
-            Failure: If it is of another network.
+            UserError: If it is of another network.
         """
         state = torch.load(self._checkpoint(step) / "state.pt", map_location=self.device, weights_only=True)
         try:
             for name, part in self._parts().items():
                 part.load_state_dict(state[name])
         except (RuntimeError, ValueError, KeyError) as error:
-            raise command.Failure(f"the checkpoint of step {step} in {self.out} is of another network") from error
+            raise command.UserError(f"the checkpoint of step {step} in {self.out} is of another network") from error
         # A later one was being written when the run was killed.
         for later in self._steps():
             if later > step:

@@ -72,7 +72,7 @@ class Framework:
         self.version = tuple(map(int, re.findall(r"\d+", importlib.import_module(name).__version__)[:3]))
 
     def internal(self, file: str) -> Any:
-        """A file of the package that is not public, such as _planes."""
+        """A file of the package that is not public, such as _tiles."""
         return importlib.import_module(f"{self.package.__name__}.{file}")
 
     def array(self, x: np.ndarray, dtype: str | None = None) -> Any:

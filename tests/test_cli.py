@@ -241,7 +241,7 @@ def test_a_file_that_may_not_be_read(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "secret.png"
     path.write_bytes((folder / "sharp.png").read_bytes())
     path.chmod(0)
-    from blursim_jax.cli.files import Failure
+    from blursim_jax.cli.files import UserError
     from blursim_jax.cli.images import read
 
     root = os.geteuid() == 0
@@ -249,7 +249,7 @@ def test_a_file_that_may_not_be_read(folder: Path, tmp_path: Path) -> None:
         # Who reads everything.
         os.seteuid(65534)
     try:
-        with pytest.raises(Failure, match=r"secret.png: Permission denied$"):
+        with pytest.raises(UserError, match=r"secret.png: Permission denied$"):
             read(path, color=False, max_pixels=10**6)
     finally:
         if root:
@@ -257,10 +257,10 @@ def test_a_file_that_may_not_be_read(folder: Path, tmp_path: Path) -> None:
 
 
 def test_nul_in_a_name() -> None:
-    from blursim_jax.cli.files import Failure
+    from blursim_jax.cli.files import UserError
     from blursim_jax.cli.images import read
 
-    with pytest.raises(Failure, match=r"null byte"):
+    with pytest.raises(UserError, match=r"null byte"):
         read(Path("a\0.png"), color=False, max_pixels=10**6)
 
 

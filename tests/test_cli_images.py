@@ -20,7 +20,7 @@ import tifffile
 from cases import FLOAT32
 from PIL import Image
 
-from blursim_jax.cli.files import Failure
+from blursim_jax.cli.files import UserError
 from blursim_jax.cli.images import read
 from blursim_jax.cli.pairs import Settings, read_pair, score
 
@@ -240,7 +240,7 @@ def test_what_would_be_read_wrongly_is_refused(
     tmp_path: Path, name: str, write: Callable[[Path], object], says: str
 ) -> None:
     write(tmp_path / name)
-    with pytest.raises(Failure, match=re.escape(says)):
+    with pytest.raises(UserError, match=re.escape(says)):
         read(tmp_path / name, color=False, max_pixels=10**6)
 
 
@@ -263,7 +263,7 @@ def test_floats_that_are_not_up_to_1(tmp_path: Path) -> None:
     assert all("--data-range says what is white" in note for note in read_pair(*paths, SETTINGS).notes)
     assert read_pair(*paths, SETTINGS._replace(data_range=255.0)).notes == ()
     tifffile.imwrite(tmp_path / "b.tif", 1e30 * FLOATS[..., 0])
-    with pytest.raises(Failure, match="too large for float32; --data-range"):
+    with pytest.raises(UserError, match="too large for float32; --data-range"):
         score(read_pair(*paths, SETTINGS), SETTINGS)
 
 
@@ -271,7 +271,7 @@ def test_pixels_are_capped_before_decoding(tmp_path: Path) -> None:
     for name, array in (("a.png", BYTES[..., 0]), ("a.tif", FLOATS[..., :3])):
         (pillow(array) if name == "a.png" else tiff(array, **RGB))(tmp_path / name)
         read(tmp_path / name, color=False, max_pixels=37 * 50)
-        with pytest.raises(Failure, match=rf"{name}: 50x37 is more than --max-pixels 1849$"):
+        with pytest.raises(UserError, match=rf"{name}: 50x37 is more than --max-pixels 1849$"):
             read(tmp_path / name, color=False, max_pixels=37 * 50 - 1)
 
 
@@ -291,7 +291,7 @@ def test_sizes_that_differ(tmp_path: Path) -> None:
     pillow(BYTES[:30, :40, :3])(tmp_path / "b.png")
     paths = tmp_path / "a.png", tmp_path / "b.png"
     with pytest.raises(
-        Failure, match=r"^sizes differ: .*a.png is 50x37, .*b.png is 40x30; --resize or --crop fits them$"
+        UserError, match=r"^sizes differ: .*a.png is 50x37, .*b.png is 40x30; --resize or --crop fits them$"
     ):
         read_pair(*paths, SETTINGS)
     cropped = read_pair(*paths, SETTINGS._replace(crop=True, color=True))

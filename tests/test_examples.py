@@ -277,7 +277,7 @@ def test_pictures_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
         (file / "picture.png", "cannot write"),
         (tmp_path / "missing" / "picture.png", "cannot write"),
     ):
-        with pytest.raises(command.Failure, match=says):
+        with pytest.raises(command.UserError, match=says):
             command.check_file(out, force=True)
     assert file.read_text() == "mine" and list(tmp_path.iterdir()) == [file]
 

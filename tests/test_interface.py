@@ -1,9 +1,11 @@
 """Conventions of the public interface, the same in both packages: names, signatures, docstrings, sources."""
 
 import ast
+import graphlib
 import importlib.util
 import inspect
 import re
+from collections.abc import Container
 from pathlib import Path
 
 import pytest
@@ -95,12 +97,85 @@ def all_sources(name: str) -> dict[str, str]:
 
 # What the other framework has by itself: PyTorch has no sharded arrays without `torch.distributed`, which takes the
 # functions as they are, and JAX has the schedules of Optax. The command is JAX's.
-OWN_FILES = {"jax": {"sharding.py", "_rows.py", "__main__.py"}, "torch": {"schedules.py"}}
+OWN_FILES = {"jax": {"sharding.py", "_layout.py", "_rows.py", "__main__.py"}, "torch": {"schedules.py"}}
 
 
 def test_both_packages_have_the_same_files() -> None:
     jax, torch = ({*sources(name)} - OWN_FILES[name] for name in NAMES)
     assert jax == torch
+
+
+# The functions and classes that one of the siblings has by itself, and why.
+ALLOWED = {
+    # XLA fuses the taps of any size into one loop, and a TPU convolves; eager PyTorch repeats the smallest kernel.
+    "_edges.py": {"smooth_by_slices", "smooth_by_convolution", "_shifted", "_weigh_ends", "_widen_kernel"},
+    # JAX jits the comparison and unwraps Flax variables; PyTorch has sparse and nested tensors to refuse.
+    "_loss.py": {"unwrap", "_check_dense", "_name"},
+    "_maps.py": {"_maps"},
+    # A frozen dataclass and pytree; an nn.Module.
+    "_module.py": {"__post_init__", "__call__", "tree_flatten_with_keys", "tree_unflatten"}
+    | {"__init__", "__setattr__", "forward", "extra_repr"},
+    # XLA removes masks and passes that eager PyTorch would compute; types of JAX arrays may be sharded.
+    "_numerics.py": {"divide_where", "is_sharded"}
+    | {"ScaledPlanes", "divide_above", "magnitude", "floored_sqrt_", "least_magnitude", "dot", "plane_mean"}
+    | {"_inf_for_zero"},
+    # JAX derives all transforms from one rule; PyTorch needs each written out.
+    "_planes.py": {"_compare_planes_jvp"}
+    | {"_Compiled", "_Eager", "forward", "setup_context", "backward", "jvp", "vmap"}
+    | {"_needs_gradient", "_unpack_duals", "_value_count", "_vjp", "_jvp", "_gradients_of", "_in_blocks"}
+    | {"_values_and_gradients", "_mix_gradients"},
+    # `torch.compile` traces sizes as symbols, which a search in Python would specialize.
+    "_spectrum.py": {"_padded_area", "candidate_dft_sizes"},
+    # A loop of XLA has a fixed step; a loop in Python may slice as it likes.
+    "_tiles.py": {"_Strips", "_at_once", "_by_strips", "match_vma"}
+    | {"keep_freed_memory", "_each_field", "row_slices", "join_strips", "add_strips"},
+    # JAX pre-emphasizes in `_layout.py`; PyTorch de-emphasizes strip by strip.
+    "_transforms.py": {"_mean", "PreEmphasized", "de_emphasized", "phase_floor", "_pre_emphasize"},
+    # What the base classes require.
+    "metrics.py": {"reset", "plot", "_apply", "_terms"},
+}
+
+
+def definitions(source: str) -> list[str]:
+    """The functions, classes and methods of a file, in order."""
+    found = []
+    for node in ast.parse(source).body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            found.append(node.name)
+            methods = node.body if isinstance(node, ast.ClassDef) else []
+            found += [x.name for x in methods if isinstance(x, ast.FunctionDef)]
+    return found
+
+
+@pytest.mark.parametrize("file", sorted({*sources("jax")} & {*sources("torch")}))
+def test_siblings_have_the_same_functions_in_the_same_order(file: str) -> None:
+    jax, torch = (definitions(sources(name)[file]) for name in NAMES)
+    assert {*jax} ^ {*torch} == ALLOWED.get(file, set())
+    common = {*jax} & {*torch}
+    assert [x for x in jax if x in common] == [x for x in torch if x in common]
+
+
+def imports(path: Path, modules: Container[str]) -> set[str]:
+    """Which of these modules a file imports, at its top, inside functions, or for types."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names = {alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in modules else str(node.module) for name in names.values()}
+    return {name for name in found if name in modules}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_file_imports_itself_by_way_of_others(name: str) -> None:
+    def module(path: Path) -> str:
+        return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+    files = {module(path): path for path in SOURCES[name].rglob("*.py")}
+    graph = {module: imports(path, files) for module, path in files.items()}
+    assert len(graph) > 10
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 @pytest.mark.parametrize("file", ["_taps.py", "_checks.py"])
@@ -113,7 +188,7 @@ def test_plain_files_are_the_same(file: str) -> None:
 
 def test_formulas_stand_in_both_docstrings_alike() -> None:
     """From the first formula to the first argument nothing differs."""
-    for file, start in (("_loss.py", "        BlurSim = (1 - alpha)"), ("_maps.py", "    For a plane pair")):
+    for file, start in (("_loss.py", "        BlurSim = (1 - alpha)"), ("_maps.py", "    For planes a and b")):
         parts = [
             text[text.index(start) : text.index("        predictions:")]
             for text in map(lambda n: sources(n)[file], NAMES)

@@ -236,7 +236,7 @@ def test_large_images(shape: tuple[int, int]) -> None:
 def test_strips_of_a_device(monkeypatch: pytest.MonkeyPatch, x64: None) -> None:
     a, b = noise(4 * 64, 24, dtype="float64")
     wanted = jax.value_and_grad(blursim)(a, b)
-    monkeypatch.setattr("blursim_jax._edges.STRIP_PIXELS", 8)
+    monkeypatch.setattr("blursim_jax._tiles.STRIP_PIXELS", 8)
     # Not the program that another test compiled for this shape.
     jax.clear_caches()
     count = len(re.findall("dynamic_slice", str(jax.make_jaxpr(over(blursim_spatial_parallel))(a, b))))

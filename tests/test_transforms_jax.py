@@ -36,7 +36,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.test_util import check_grads
 from processes import in_new_process
 
-from blursim_jax import BlurSim, BlurSimTerms, _edges, _planes, blursim, blursim_maps, blursim_terms
+from blursim_jax import BlurSim, BlurSimTerms, _tiles, blursim, blursim_maps, blursim_terms
 from blursim_jax._edges import smooth_by_convolution, smooth_by_slices, sobel
 from blursim_jax._taps import SMOOTHING
 
@@ -110,7 +110,7 @@ def test_vmap_along_other_axes(maybe_jit: Callable, spectrum: Any) -> None:
 @pytest.mark.system
 def test_vmap_over_a_batch_that_is_cut_into_blocks() -> None:
     a, b = noise(2, 6, 256, 256, seed=1)
-    assert 6 * 256 * 256 > _planes.BLOCK_PIXELS
+    assert 6 * 256 * 256 > _tiles.BLOCK_PIXELS
     values, gradients = jax.jit(jax.vmap(jax.value_and_grad(blursim)))(a, b)
     expected, gradient = jax.jit(jax.value_and_grad(functools.partial(blursim, reduction="sum")))(a, b)
     close(6 * values.sum(), expected)
@@ -422,8 +422,8 @@ def test_strips_and_blocks_have_all_derivatives_of_the_whole(
 
     whole = derivatives()
     # Two planes a block, in two parts, and strips as small as margins let them be.
-    monkeypatch.setattr(_planes, "BLOCK_PIXELS", 2 * 56 * 9)
-    monkeypatch.setattr(_edges, "STRIP_PIXELS", 1)
+    monkeypatch.setattr(_tiles, "BLOCK_PIXELS", 2 * 56 * 9)
+    monkeypatch.setattr(_tiles, "STRIP_PIXELS", 1)
     jax.tree.map(functools.partial(close, tolerance=1e-9), derivatives(), whole)
     # One over blocks, and others in it over strips.
     assert str(jax.make_jaxpr(gradient)(a, b)).count("scan[") > 1

@@ -39,9 +39,9 @@ from torch._functorch._aot_autograd.utils import make_boxed_func
 from torch.autograd import gradcheck, gradgradcheck
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
-from blursim_torch import BlurSim, _numerics, _planes, blursim, blursim_maps, blursim_terms
+from blursim_torch import BlurSim, _planes, _tiles, blursim, blursim_maps, blursim_terms
 from blursim_torch._edges import sobel, sobel_transpose
-from blursim_torch._spectrum import optimal_dft_sizes
+from blursim_torch._spectrum import candidate_dft_sizes
 from blursim_torch._taps import optimal_dft_size
 
 # What PyTorch's own forward mode and compiler say of themselves.
@@ -263,7 +263,12 @@ def test_uses_that_pytorch_gets_wrong(use: Callable[[Tensor, Tensor, Tensor], Te
 def test_large_batches_go_through_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = images(29, 1, 190, 200, dtype=torch.float32)
     compute, counts = _planes._values_and_gradients, []
-    monkeypatch.setattr(_planes, "_values_and_gradients", lambda a, *rest: counts.append(len(a)) or compute(a, *rest))
+
+    def counted(a: Tensor, *rest: Any, **options: Any) -> Any:
+        counts.append(len(a))
+        return compute(a, *rest, **options)
+
+    monkeypatch.setattr(_planes, "_values_and_gradients", counted)
     together = grad(blursim)(a, b)
     assert sum(counts) == 29 and len(counts) == 3
     batched = vmap(grad(blursim))(a, b)
@@ -288,9 +293,9 @@ def test_strips_and_blocks_have_all_derivatives_of_the_whole(monkeypatch: pytest
 
     whole = derivatives()
     # Two planes a block, and strips as small as margins let them be.
-    monkeypatch.setattr(_planes, "BLOCK_PIXELS", 2 * 56 * 9)
-    monkeypatch.setattr(_numerics, "STRIP_PIXELS", 1)
-    assert len(_numerics.strips_of(a, 4)) > 1
+    monkeypatch.setattr(_tiles, "BLOCK_PIXELS", 2 * 56 * 9)
+    monkeypatch.setattr(_tiles, "STRIP_PIXELS", 1)
+    assert len(_tiles.row_slices(a, 4)) > 1
     close(derivatives(), whole)
 
 
@@ -375,7 +380,7 @@ def test_autocast_changes_no_bit(case: Case, dtype: torch.dtype) -> None:
 def test_deterministic_algorithms_suffice(monkeypatch: pytest.MonkeyPatch, case: Case) -> None:
     """In several blocks, of which new memory is filled with NaN then."""
     a, b = images(2, 3, 12, 10)
-    monkeypatch.setattr(_planes, "BLOCK_PIXELS", 2 * 12 * 10)
+    monkeypatch.setattr(_tiles, "BLOCK_PIXELS", 2 * 12 * 10)
     expected = grad(blursim)(a, b, **case.options())
     torch.use_deterministic_algorithms(True)
     try:
@@ -483,7 +488,7 @@ def test_compiled_transforms_and_the_other_functions() -> None:
 
 
 def test_the_table_of_sizes_for_the_compiler() -> None:
-    sizes = optimal_dft_sizes(torch.device("cpu"))
+    sizes = candidate_dft_sizes(torch.device("cpu"))
     for size in (*range(1, 2000), 5**13, 3**18 + 1, 2**30 - 1, 2**30):
         assert sizes[sizes >= size].min() == optimal_dft_size(size)
 

@@ -115,7 +115,7 @@ def test_a_batch_is_its_images(framework: Framework) -> None:
 def test_a_batch_in_blocks_is_its_images(framework: Framework) -> None:
     """On a CPU a block is less than these planes in both packages, and does not divide them."""
     a, b = noise(12, 3, 150, 160, seed=1)
-    block = framework.internal("_planes").BLOCK_PIXELS // (150 * 160)
+    block = framework.internal("_tiles").BLOCK_PIXELS // (150 * 160)
     assert block < 36 and 36 % block
     alpha = np.linspace(0, 1, 12)
     singles = [framework.value(x, y, alpha=z, channel_axis=-3) for x, y, z in zip(a, b, alpha, strict=True)]

@@ -1,21 +1,17 @@
-"""The commands: what they take and print. What they do stands in the files that they import."""
+"""The command line as a program: its help, its exit status, and what it says of errors."""
 
-import json as json_module
-import math
 import os
 import re
 import signal
 import sys
 import warnings
-from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 from typer.exceptions import TyperException
 
-from blursim_jax.cli import options
-from blursim_jax.cli.files import Failure, Interruption, check_outputs, printable
-from blursim_jax.cli.options import MAX_PIXELS, OUTPUT
+from blursim_jax.cli.commands import compare, evaluate, matrix, sweep
+from blursim_jax.cli.files import Interruption, UserError, printable
 
 app = typer.Typer(
     name="blursim",
@@ -28,20 +24,20 @@ app = typer.Typer(
 
 def run() -> NoReturn:
     """Run the command line: bad input is one line on stderr and exit status 2."""
-    # What decoders have to say beside their errors.
+    # Decoders warn about what they also raise errors for.
     warnings.filterwarnings("ignore")
-    # Closed by whoever started the command; a file that it opens must not take their place.
+    # A parent process may have closed standard streams. A file opened later must not get their descriptors.
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    # Names of files may be no text. What is said goes past the descriptor that is silent while images are decoded.
+    # Names of files may be undecodable. Messages go to a copy of descriptor 2, which decoding silences.
     sys.stdout = sys.stdout or open(os.devnull, "w")
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
     sys.stderr = open(os.dup(2), "w", buffering=1, errors="backslashreplace")
     if hasattr(signal, "SIGPIPE"):
-        # If nobody reads its output, it ends as other programs do.
+        # End silently, as other programs do, if nobody reads the output.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         status = app(prog_name="blursim", standalone_mode=False)
@@ -54,14 +50,14 @@ def run() -> NoReturn:
         sys.exit(130)
     except TyperException as error:
         message = error.format_message()
-    except (Failure, OSError, ValueError, TypeError) as error:
+    except (UserError, OSError, ValueError, TypeError) as error:
         message = str(error)
     except MemoryError:
         message = "not enough memory for images of this size"
-    # The compiled code's, of memory above all.
+    # Raised by XLA, mostly for lack of memory.
     except RuntimeError as error:
         message = str(error).partition("\n")[0]
-    # Errors of the library name what the option is called there. Help alone, where no command is given, has no message.
+    # The library names its arguments, not the command's options. Help without a command has no message.
     message = re.sub(r"^(alpha|sobel_kernel_size|data_range): ", lambda m: f"--{m[1].replace('_', '-')}: ", message)
     if message:
         print("Error:", printable(" ".join(message.splitlines())), file=sys.stderr)
@@ -93,241 +89,5 @@ def blursim(
     """
 
 
-@app.command()
-def compare(
-    prediction: Annotated[Path, typer.Argument(help="The image to judge.", show_default=False)],
-    target: Annotated[Path, typer.Argument(help="The image that it should be.", show_default=False)],
-    alpha: options.Alpha = 0.9,
-    sobel_kernel_size: options.KernelSize = 5,
-    spectrum: options.Spectrum = "magnitude",
-    normalization: options.Normalization = "area",
-    color: options.Color = False,
-    data_range: options.DataRange = None,
-    resize: options.Resize = False,
-    crop: options.Crop = False,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
-    figure: options.Figure = None,
-    json: options.Json = False,
-    force: options.Force = False,
-    fail_above: options.FailAbove = None,
-) -> int:
-    """Compare two images: BlurSim and its terms, with MSE, PSNR and SSIM beside them.
-
-    Of two restorations the one with the lower BlurSim, under the same options, is nearer to the target.
-
-    [bold]Examples[/bold]
-
-    blursim compare restored.png sharp.png
-
-    blursim compare restored.png sharp.png --spectrum log --normalization relative --alpha 0.8 --figure where.png
-
-    blursim compare restored.png sharp.png --json --fail-above 0.05
-    """
-    from blursim_jax.cli import pairs, texts
-
-    settings = pairs.Settings(
-        alpha, sobel_kernel_size, spectrum, normalization, color, data_range, resize, crop, max_pixels
-    )
-    settings.check()
-    check_outputs(figure, force=force, inputs=(prediction, target))
-    pair = pairs.read_pair(prediction, target, settings)
-    texts.print_notes(pair.notes)
-    scores = pairs.score(pair, settings)
-    if figure is not None:
-        from blursim_jax.cli import figures
-
-        figures.save(figures.draw_comparison(pair, settings, scores, (prediction.name, target.name)), figure)
-    if json:
-        found = {"prediction": str(prediction), "target": str(target), **scores._asdict()}
-        print_json(found | {"options": settings._asdict()})
-    else:
-        texts.print_scores(scores)
-    return status_of(scores.value, fail_above)
-
-
-@app.command()
-def matrix(
-    images: Annotated[list[Path], typer.Argument(help="Two images or more.", show_default=False)],
-    alpha: options.Alpha = 0.9,
-    sobel_kernel_size: options.KernelSize = 5,
-    spectrum: options.Spectrum = "magnitude",
-    normalization: options.Normalization = "area",
-    color: options.Color = False,
-    data_range: options.DataRange = None,
-    resize: options.Resize = False,
-    crop: options.Crop = False,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
-    format: Annotated[
-        Literal["text", "csv", "json"], typer.Option(help="What to print.", rich_help_panel=OUTPUT)
-    ] = "text",
-    figure: Annotated[Path | None, options.picture("Write a heat map with thumbnails: a PNG.")] = None,
-    force: options.Force = False,
-) -> None:
-    """Compare each of some images with each: a row a prediction, a column a target.
-
-    [bold]Examples[/bold]
-
-    blursim matrix sharp.png slight.png strong.png
-
-    blursim matrix sharp.png slight.png strong.png --format csv > table.csv
-
-    blursim matrix sharp.png slight.png strong.png --figure table.png
-    """
-    from blursim_jax.cli import pairs, texts
-
-    settings = pairs.Settings(
-        alpha, sobel_kernel_size, spectrum, normalization, color, data_range, resize, crop, max_pixels
-    )
-    settings.check()
-    if len(images) < 2:
-        raise Failure("IMAGES: expected two images or more, got one")
-    check_outputs(figure, force=force, inputs=images)
-    arrays, white, notes = pairs.read_all(images, settings, model=0)
-    texts.print_notes(notes)
-    from blursim_jax.cli import matrices
-
-    values = matrices.compare_all(arrays, white, settings)
-    names = matrices.names_of(images)
-    if figure is not None:
-        from blursim_jax.cli import figures
-
-        figures.save(figures.draw_matrix(values, arrays, white, names), figure)
-    if format == "json":
-        found = {"images": [str(image) for image in images], "values": values.tolist()}
-        print_json(found | {"options": settings._asdict()})
-    else:
-        texts.print_matrix(values, names, csv=format == "csv")
-
-
-@app.command()
-def evaluate(
-    predictions: Annotated[Path, typer.Argument(help="The folder of results.", show_default=False)],
-    targets: Annotated[Path, typer.Argument(help="The folder of what they should be.", show_default=False)],
-    alpha: options.Alpha = 0.9,
-    sobel_kernel_size: options.KernelSize = 5,
-    spectrum: options.Spectrum = "magnitude",
-    normalization: options.Normalization = "area",
-    color: options.Color = False,
-    data_range: options.DataRange = None,
-    resize: options.Resize = False,
-    crop: options.Crop = False,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
-    out: Annotated[Path, options.table("The table to write: a CSV.")] = Path("blursim.csv"),
-    report: Annotated[Path | None, options.table("Write a report with the worst pairs: one HTML file.")] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            metavar="",
-            help="Go on with an interrupted run of the same folders and options; what had an error is tried again.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="How many images to decode at a time.", show_default="the number of cores"),
-    ] = None,
-    json: options.Json = False,
-    force: options.Force = False,
-    fail_above: options.FailAbove = None,
-) -> int:
-    """Score a folder of results against a folder of targets, matched by path without suffix: a/x.png with a/x.jpg.
-
-    The CSV has a row a pair, in the order of names. One that cannot be compared has its error there; the rest goes on.
-
-    Folders inside are gone through too; links to folders, hidden files, and files of other suffixes are not.
-
-    [bold]Examples[/bold]
-
-    blursim evaluate results/ sharp/ --out scores.csv
-
-    blursim evaluate results/ sharp/ --out scores.csv --report scores.html --color
-
-    blursim evaluate results/ sharp/ --out scores.csv --resume
-    """
-    from blursim_jax.cli import folders, pairs, reports, texts
-
-    settings = pairs.Settings(
-        alpha, sobel_kernel_size, spectrum, normalization, color, data_range, resize, crop, max_pixels
-    )
-    settings.check()
-    with folders.Run(predictions, targets, out, settings) as run:
-        rows = run.score(report, resume=resume, force=force, threads=threads)
-        summary = reports.summarize(rows)
-        run.write(rows)
-        if report is not None:
-            reports.write(report, run, rows, summary)
-        run.finish()
-    if json:
-        print_json(summary._asdict() | {"options": settings._asdict()})
-    else:
-        texts.print_summary(summary, [path for path in (out, report) if path is not None])
-    status = status_of(summary.mean, fail_above)
-    return 2 if summary.failed else status
-
-
-@app.command()
-def sweep(
-    image: Annotated[Path, typer.Argument(help="A sharp image of the kind you compare.", show_default=False)],
-    alpha: options.Alpha = 0.9,
-    sobel_kernel_size: options.KernelSize = 5,
-    normalization: options.Normalization = "area",
-    color: options.Color = False,
-    data_range: options.DataRange = None,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
-    out: Annotated[Path, options.picture("The curves to write: a PNG.")] = Path("sweep.png"),
-    csv: Annotated[Path | None, options.table("The numbers to write: a CSV.")] = None,
-    force: options.Force = False,
-) -> None:
-    """See what blur, noise, shift and brightness do to BlurSim and its terms, for every choice of --spectrum.
-
-    A loss suits a task if it grows with what the task should remove, and stays low for what does not matter.
-
-    To compare kernel sizes or normalizations, run it once for each, with another --out.
-
-    [bold]Examples[/bold]
-
-    blursim sweep sharp.png
-
-    blursim sweep sharp.png --normalization relative --out curves.png --csv curves.csv
-    """
-    from blursim_jax.cli import pairs, texts
-    from blursim_jax.cli.images import read
-
-    settings = pairs.Settings(
-        alpha, sobel_kernel_size, "magnitude", normalization, color, data_range, False, False, max_pixels
-    )
-    settings.check()
-    check_outputs(out, csv, force=force, inputs=[image])
-    picture = read(image, color=color, max_pixels=max_pixels)
-    texts.print_notes([f"{image}: {', '.join(picture.notes)}"] if picture.notes else [])
-    settings.check_shape(picture.pixels.shape)
-    from blursim_jax.cli import figures, sweeps
-
-    rows = sweeps.sweep(picture, settings)
-    figures.save(figures.draw_sweep(rows, settings, image.name), out)
-    if csv is not None:
-        sweeps.write(rows, settings, csv)
-    texts.print_sweep(rows)
-    print(f"Wrote {' and '.join(printable(path) for path in (out, csv) if path is not None)}.")
-
-
-def status_of(value: float | None, limit: float | None) -> int:
-    """The exit status of a value, and the reason on stderr if it is 1."""
-    if limit is None or value is None or value <= limit:
-        return 0
-    print(f"BlurSim {value:.6g} is above --fail-above {limit:.6g}", file=sys.stderr)
-    return 1
-
-
-def print_json(content: dict[str, Any]) -> None:
-    """Print JSON, which has no NaN and no infinity: null stands for them."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, float) and not math.isfinite(value):
-            return None
-        if isinstance(value, dict):
-            return {key: plain(x) for key, x in value.items()}
-        return [plain(x) for x in value] if isinstance(value, (list, tuple)) else value
-
-    print(json_module.dumps(plain(content), indent=2))
+for command in (compare, matrix, evaluate, sweep):
+    app.command()(command)

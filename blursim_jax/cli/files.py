@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 
-class Failure(Exception):
+class UserError(Exception):
     """What the user has to know, in one line."""
 
 
@@ -31,23 +31,23 @@ def check_outputs(*outputs: Path | None, force: bool, inputs: Iterable[Path] = (
     """See that these files can be written, and are not there yet unless `force` lets them be replaced.
 
     Raises:
-        Failure: If it is not so, if two of them are the same, or if one is an input.
+        UserError: If it is not so, if two of them are the same, or if one is an input.
     """
     read = set(map(os.path.realpath, inputs))
     wanted = [path for path in outputs if path is not None]
     if len(set(map(os.path.realpath, wanted))) < len(wanted):
-        raise Failure(f"{wanted[0]} is named for two outputs")
+        raise UserError(f"{wanted[0]} is named for two outputs")
     for path in wanted:
         if path.exists() and not path.is_file():
-            raise Failure(f"{path} is no file to write to")
+            raise UserError(f"{path} is no file to write to")
         if os.path.realpath(path) in read:
-            raise Failure(f"{path} is read; name another file to write")
+            raise UserError(f"{path} is read; name another file to write")
         if os.path.lexists(path) and not force:
-            raise Failure(f"{path} is there already; --force replaces it")
+            raise UserError(f"{path} is there already; --force replaces it")
         try:
             tempfile.TemporaryFile(dir=path.parent).close()
         except OSError as error:
-            raise Failure(f"cannot write to the folder {path.parent}: {error.strerror}") from error
+            raise UserError(f"cannot write to the folder {path.parent}: {error.strerror}") from error
 
 
 def lock(file: IO) -> bool:

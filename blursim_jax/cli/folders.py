@@ -1,4 +1,4 @@
-"""Two folders of images: matched by name, decoded in parallel, scored in batches, and noted as it goes."""
+"""Two folders of images: matched by name, decoded in parallel, scored in batches, saved row by row."""
 
 import collections
 import contextlib
@@ -9,22 +9,24 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from blursim_jax.cli.files import Failure, Interruption, check_outputs, lock, printable, replacing
+from blursim_jax.cli.files import Interruption, UserError, check_outputs, lock, printable, replacing
 from blursim_jax.cli.images import KNOWN
 from blursim_jax.cli.pairs import Pair, Settings, read_pair
-from blursim_jax.cli.texts import print_notes, progress
 
 if TYPE_CHECKING:
     from blursim_jax.cli.batches import Scored
 
 Names = dict[str, tuple[list[Path], list[Path]]]
+# Given the number of pairs and of those done, a context that yields a function to report more pairs done.
+Progress = Callable[[int, int], AbstractContextManager[Callable[[int], None]]]
 
 
 class Row(NamedTuple):
-    """What is said of a pair, each number with the digits that float32 has; empty where there is an error instead."""
+    """One line of the CSV. Numbers have the digits of float32, and are empty where there is an error."""
 
     name: str
     value: str = ""
@@ -41,8 +43,8 @@ class Row(NamedTuple):
 class Run:
     """The scores of a folder of predictions against a folder of targets, in a CSV.
 
-    While it runs, rows go to `<out>.partial`, a line each of JSON, the first of which says what the run is. So it can
-    be interrupted anywhere: a line is whole or is not counted.
+    While it runs, rows are appended to `<out>.partial` as lines of JSON, after a first line that describes the run. It
+    may be interrupted anywhere: an incomplete line is ignored.
     """
 
     def __init__(self, predictions: Path, targets: Path, out: Path, settings: Settings) -> None:
@@ -52,45 +54,59 @@ class Run:
         self.head = [str(predictions.absolute()), str(targets.absolute()), list(settings)]
         for folder in (predictions, targets):
             if not folder.is_dir():
-                raise Failure(f"{printable(folder)} is not a folder")
+                raise UserError(f"{printable(folder)} is not a folder")
 
     def __enter__(self) -> "Run":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Let other runs in; say how to go on if the user ended it."""
+        """Release the lock; after an interrupt, say how to go on."""
         self._files.close()
         if kind is KeyboardInterrupt:
             went = f"What was scored is in {self.partial}; --resume goes on with it."
             raise Interruption(f"Interrupted. {went if self.partial.exists() else 'Nothing was scored yet.'}") from None
 
-    def score(self, report: Path | None, *, resume: bool, force: bool, threads: int | None) -> list[Row]:
-        """Score every pair that has no score yet, and return the rows of all, in the order of names.
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the folders."""
+        others = self._names[1]
+        return [f"left out {others} file{'s' * (others > 1)} of other kinds, by suffix"] if others else []
+
+    def score(
+        self,
+        report: Path | None,
+        *,
+        resume: bool,
+        force: bool,
+        threads: int | None,
+        progress: Progress = lambda total, done: contextlib.nullcontext(lambda count: None),
+    ) -> list[Row]:
+        """Score every pair that has no score yet, and return all rows, in the order of names.
 
         Raises:
-            Failure: An output is there already, there is nothing to resume, no image in the folders, or another run is
-                at it.
+            UserError: An output exists already, there is nothing to resume, no image in the folders, or another run
+                is active.
         """
-        files = list(itertools.chain.from_iterable(itertools.chain(*pair) for pair in self._names.values()))
+        files = list(itertools.chain.from_iterable(itertools.chain(*pair) for pair in self._pairs.values()))
         check_outputs(report, force=force, inputs=files)
         check_outputs(self.out, report, self.partial, force=True, inputs=files)
         if resume and not self.partial.exists():
             complete = f"; {self.out} is complete" if self.out.exists() else ""
-            raise Failure(f"{self.partial} is not there: no interrupted run to resume{complete}")
+            raise UserError(f"{self.partial} is not there: no interrupted run to resume{complete}")
         if not resume and not force and self.partial.exists():
-            raise Failure(f"an interrupted run is in {self.partial}: --resume goes on with it, --force starts again")
+            raise UserError(f"an interrupted run is in {self.partial}: --resume goes on with it, --force starts again")
         if not resume:
             check_outputs(self.out, force=force)
         self._file = self._files.enter_context(self.partial.open("a+b"))
         if not lock(self._file):
-            raise Failure(f"{self.partial} is written by another run")
-        done = {row.name: row for row in self._noted() if row.name in self._names} if resume else {}
+            raise UserError(f"{self.partial} is written by another run")
+        done = {row.name: row for row in self._noted() if row.name in self._pairs} if resume else {}
         if not resume:
             self._file.truncate(0)
             self._note([self.head])
-        # What had an error may have been mended.
-        missing = [name for name in sorted(self._names) if name not in done or done[name].error]
-        with progress(len(self._names), len(self._names) - len(missing)) as advance:
+        # A file that caused an error may have been replaced.
+        missing = [name for name in sorted(self._pairs) if name not in done or done[name].error]
+        with progress(len(self._pairs), len(self._pairs) - len(missing)) as advance:
             for rows in self._rows(missing, threads or os.cpu_count() or 1):
                 self._note(rows)
                 done |= {row.name: row for row in rows}
@@ -103,20 +119,20 @@ class Run:
             csv.writer(file).writerows([Row._fields, *rows])
 
     def finish(self) -> None:
-        """Remove what was noted on the way."""
+        """Remove the partial rows."""
         self.partial.unlink(missing_ok=True)
 
     def files_of(self, name: str) -> tuple[Path, Path]:
         """Both images of a pair.
 
         Raises:
-            Failure: One is not there, or there are several.
+            UserError: One is not there, or there are several.
         """
-        for folder, paths in zip((self.predictions, self.targets), self._names[name], strict=True):
+        for folder, paths in zip((self.predictions, self.targets), self._pairs[name], strict=True):
             if len(paths) != 1:
                 found = ", ".join(printable(path.name) for path in paths) or "none"
-                raise Failure(f"expected one image of this name in {printable(folder)}, found {found}")
-        (prediction,), (target,) = self._names[name]
+                raise UserError(f"expected one image of this name in {printable(folder)}, found {found}")
+        (prediction,), (target,) = self._pairs[name]
         return prediction, target
 
     def _note(self, lines: list) -> None:
@@ -126,21 +142,21 @@ class Run:
     def _noted(self) -> list[Row]:
         self._file.seek(0)
         content = self._file.read()
-        # Without what was being written when the run was interrupted.
+        # Without a line that an interrupt cut off.
         whole = content.rfind(b"\n") + 1
         try:
             head, *rows = map(json.loads, content[:whole].splitlines())
             rows = [Row(*row) for row in rows]
         except (ValueError, TypeError) as error:
-            raise Failure(f"{self.partial} is damaged; --force starts again") from error
+            raise UserError(f"{self.partial} is damaged; --force starts again") from error
         if head != self.head:
-            raise Failure(f"the run in {self.partial} has other folders or options; --force starts again")
+            raise UserError(f"the run in {self.partial} has other folders or options; --force starts again")
         self._file.truncate(whole)
         return rows
 
     @functools.cached_property
-    def _names(self) -> Names:
-        """The files of each name, which is the path in the folder without suffix: predictions, targets."""
+    def _names(self) -> tuple[Names, int]:
+        """The predictions and targets of each name, the path without suffix, and the number of other files."""
         names: Names = collections.defaultdict(lambda: ([], []))
         others = 0
         for i, folder in enumerate((self.predictions, self.targets)):
@@ -150,12 +166,14 @@ class Run:
                 else:
                     others += 1
             if not any(pair[i] for pair in names.values()):
-                raise Failure(f"no images ({', '.join(sorted(KNOWN))}) in {printable(folder)}")
+                raise UserError(f"no images ({', '.join(sorted(KNOWN))}) in {printable(folder)}")
         if not any(predictions and targets for predictions, targets in names.values()):
-            raise Failure(f"no names in common between {printable(self.predictions)} and {printable(self.targets)}")
-        if others:
-            print_notes([f"left out {others} file{'s' * (others > 1)} of other kinds, by suffix"])
-        return names
+            raise UserError(f"no names in common between {printable(self.predictions)} and {printable(self.targets)}")
+        return names, others
+
+    @property
+    def _pairs(self) -> Names:
+        return self._names[0]
 
     def _rows(self, missing: list[str], threads: int) -> Iterator[list[Row]]:
         from blursim_jax.cli.batches import Batches
@@ -170,8 +188,8 @@ class Run:
         for name, future in _in_order(read, missing, threads):
             try:
                 pair = future.result()
-            except Failure as failure:
-                yield [Row(name, error=str(failure))]
+            except UserError as error:
+                yield [Row(name, error=str(error))]
             else:
                 yield list(map(_scored, batches.add(name, pair)))
         for batch in batches.rest():
@@ -179,10 +197,10 @@ class Run:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Every file in a folder and the folders inside, hidden ones left out."""
+    """All files in a folder and its subfolders, without hidden ones."""
 
     def fail(error: OSError) -> None:
-        raise Failure(f"{printable(error.filename)}: {error.strerror}")
+        raise UserError(f"{printable(error.filename)}: {error.strerror}")
 
     for here, folders, files in os.walk(folder, onerror=fail):
         folders[:] = [name for name in folders if not name.startswith(".")]
@@ -190,7 +208,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _in_order(read: Callable[[str], Pair], names: list[str], threads: int) -> Iterator[tuple[str, Future[Pair]]]:
-    """Each name with the future of its pair, of which no more than a few are decoded ahead."""
+    """Each name with the future of its pair. A few are decoded ahead."""
     ahead: collections.deque[tuple[str, Future[Pair]]] = collections.deque()
     pool = ThreadPoolExecutor(threads)
     try:

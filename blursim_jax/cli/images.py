@@ -13,7 +13,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from blursim_jax.cli import tiffs
-from blursim_jax.cli.files import Failure, printable
+from blursim_jax.cli.files import UserError, printable
 
 # Formats that Pillow may try, and what their files are called.
 SUFFIXES = {
@@ -48,19 +48,19 @@ def read(path: Path, *, color: bool, max_pixels: int) -> Picture:
     """Read one image, upright.
 
     Raises:
-        Failure: It is no file, no image of a known format, too large, damaged, or holds what float32 does not.
+        UserError: It is no file, no image of a known format, too large, damaged, or holds what float32 does not.
     """
     try:
         with _open(path) as file:
             pixels, white, notes = _decode(file, path, color, max_pixels)
         return Picture(_to_channels(pixels, color), white, tuple(notes))
-    except Failure as failure:
-        raise Failure(f"{printable(path)}: {failure}") from failure
+    except UserError as error:
+        raise UserError(f"{printable(path)}: {error}") from error
     except OSError as error:
-        raise Failure(f"{printable(path)}: {printable(error.strerror or error)}") from error
+        raise UserError(f"{printable(path)}: {printable(error.strerror or error)}") from error
     # Whatever a decoder raises at damaged bytes.
     except Exception as error:
-        raise Failure(f"{printable(path)}: damaged ({type(error).__name__}: {printable(error)})") from error
+        raise UserError(f"{printable(path)}: damaged ({type(error).__name__}: {printable(error)})") from error
 
 
 def _open(path: Path) -> BinaryIO:
@@ -68,7 +68,7 @@ def _open(path: Path) -> BinaryIO:
     file = open(path, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0)))
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
-        raise Failure("no regular file")
+        raise UserError("no regular file")
     return file
 
 
@@ -83,7 +83,7 @@ def _decode(file: BinaryIO, path: Path, color: bool, max_pixels: int) -> tuple[n
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     suffix = path.suffix.lower()
     if suffix in KNOWN and suffix not in SUFFIXES[kind]:
-        raise Failure(f"named {suffix}, but its content is {kind}: name it {SUFFIXES[kind][0]}")
+        raise UserError(f"named {suffix}, but its content is {kind}: name it {SUFFIXES[kind][0]}")
     if "progressive" in image.info:
         _check_scans(file)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -104,13 +104,13 @@ def _pixels_of(image: Image.Image, file: BinaryIO, color: bool, notes: list[str]
     if re.fullmatch(r"(I|RGB|RGBA);16[BLN]?", raw):
         notes.append("16 bits")
         if "transparency" in image.info:
-            raise Failure("a transparent colour in 16 bits is not supported")
+            raise UserError("a transparent colour in 16 bits is not supported")
         if image.mode.startswith("I;16"):
             return np.asarray(_upright(image), np.uint16), 65535.0
         return _sixteen_bits(image, raw, file, notes), 65535.0
     # What is left of more bits is of some kind that is read otherwise, or to 8 bits.
     if image.mode not in EIGHT_BITS or (re.search(r";(12|16|32)", raw) and not raw.startswith("BGR")):
-        raise Failure(f"pixels of mode {raw or image.mode} are not supported; {tiffs.ADVICE}")
+        raise UserError(f"pixels of mode {raw or image.mode} are not supported; {tiffs.ADVICE}")
     return _eight_bits(_upright(image), color, notes), 255.0
 
 
@@ -165,7 +165,7 @@ def _raw_mode(image: Image.Image) -> str:
 def _check_scans(file: BinaryIO) -> None:
     file.seek(0)
     if file.read().count(b"\xff\xda") > SCANS:
-        raise Failure(f"a JPEG of more than {SCANS} scans")
+        raise UserError(f"a JPEG of more than {SCANS} scans")
     file.seek(0)
 
 

@@ -1,6 +1,7 @@
-"""Two pictures made comparable, and all that is said of them."""
+"""Two images of one shape and dtype, and their scores."""
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,14 +9,14 @@ import numpy as np
 from PIL import Image
 
 from blursim_jax import _checks
-from blursim_jax.cli.files import Failure, printable
+from blursim_jax.cli.files import UserError, printable
 from blursim_jax.cli.images import read
 
 TOO_LARGE = "values are too large for float32; --data-range says what is white"
 
 
 class Settings(NamedTuple):
-    """The options of the loss, and how images are read; None as data range is that of the files."""
+    """Options of the loss, and how images are read. Without a data range, the files' depth decides."""
 
     alpha: float
     sobel_kernel_size: Any
@@ -27,23 +28,15 @@ class Settings(NamedTuple):
     crop: bool
     max_pixels: int
 
-    def check(self) -> None:
-        """Raise `ValueError` for an option that the library would not take, before anything is read."""
-        data_range = 1.0 if self.data_range is None else self.data_range
-        _checks.check_options(self.sobel_kernel_size, self.spectrum, self.normalization, data_range, None)
-        _checks.check_alpha(self.alpha)
-        if self.resize and self.crop:
-            raise Failure("--resize and --crop exclude each other")
-
     def check_shape(self, shape: tuple[int, ...]) -> None:
-        """Raise `Failure` for images that the library would not take."""
+        """Raise `UserError` for a shape that the library rejects."""
         try:
-            _checks.check_shapes(shape, shape, _checks.check_options(*self.options(1.0).values()))
+            _checks.check_shapes(shape, shape, _checks.check_options(**self.options(1.0)))
         except ValueError as error:
-            raise Failure(str(error)) from error
+            raise UserError(str(error)) from error
 
     def options(self, data_range: float) -> dict[str, Any]:
-        """What `blursim_terms` and `blursim_maps` are called with."""
+        """The arguments of `blursim_terms` and `blursim_maps`."""
         return {
             "sobel_kernel_size": self.sobel_kernel_size,
             "spectrum": self.spectrum,
@@ -57,8 +50,25 @@ class Settings(NamedTuple):
         return (1 - self.alpha) * general + self.alpha * specific
 
 
+def checked_settings(parameters: Mapping[str, Any]) -> Settings:
+    """The settings among a command's parameters.
+
+    Raises:
+        ValueError: The library would reject an option.
+        UserError: Two options exclude each other.
+    """
+    # `sweep` lacks some of the options.
+    values = {"spectrum": "magnitude", "resize": False, "crop": False, **parameters}
+    settings = Settings(**{name: values[name] for name in Settings._fields})
+    _checks.check_options(**settings.options(1.0 if settings.data_range is None else settings.data_range))
+    _checks.check_alpha(settings.alpha)
+    if settings.resize and settings.crop:
+        raise UserError("--resize and --crop exclude each other")
+    return settings
+
+
 class Pair(NamedTuple):
-    """Two arrays of one shape and dtype, what value is white in both, and notes."""
+    """Two arrays of one shape and dtype, the value of white in both, and notes."""
 
     prediction: np.ndarray
     target: np.ndarray
@@ -78,18 +88,21 @@ class Scores(NamedTuple):
 
 
 def read_pair(prediction: Path, target: Path, settings: Settings) -> Pair:
-    """Read two images, and fit them to each other as the settings allow."""
+    """Read two images, and resize or crop them as the settings say."""
     arrays, data_range, notes = read_all([prediction, target], settings, model=1)
     return Pair(arrays[0], arrays[1], data_range, notes)
 
 
 def read_all(paths: list[Path], settings: Settings, model: int) -> tuple[list[np.ndarray], float, tuple[str, ...]]:
-    """Read images to arrays of one shape, which may be that of the `model`, and dtype; say what value is white."""
+    """Read images as arrays of one shape and dtype, with the value of white and notes.
+
+    `--resize` takes the shape of the image whose index is `model`.
+    """
     pictures = [read(path, color=settings.color, max_pixels=settings.max_pixels) for path in paths]
     notes = [f"{printable(path)}: {', '.join(p.notes)}" for path, p in zip(paths, pictures, strict=True) if p.notes]
     arrays = [picture.pixels for picture in pictures]
     for path, picture in zip(paths, pictures, strict=True):
-        # Only floating point does not say what is white.
+        # White is unknown in floating point only.
         white = settings.data_range or picture.white
         if picture.white == 1 and (picture.pixels.min() < -0.1 * white or picture.pixels.max() > 1.1 * white):
             notes.append(f"{printable(path)}: has values beyond 0..{white:g}; --data-range says what is white")
@@ -122,11 +135,11 @@ def _fitted(
         notes.append(f"resized to {size[0]}x{size[1]} (Lanczos)")
         return [array if array.shape == shape else _resized(array, size) for array in arrays]
     sizes = (f"{printable(path)} is {x.shape[1]}x{x.shape[0]}" for path, x in zip(paths, arrays, strict=True))
-    raise Failure(f"sizes differ: {', '.join(sizes)}; --resize or --crop fits them")
+    raise UserError(f"sizes differ: {', '.join(sizes)}; --resize or --crop fits them")
 
 
 def _resized(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """In floating point, channel by channel, so that nothing is rounded."""
+    """Resize each channel in floating point, without rounding."""
     planes = np.moveaxis(np.atleast_3d(array), -1, 0).astype(np.float32)
     planes = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.LANCZOS)) for plane in planes]
     return np.stack(planes, axis=-1) if array.ndim == 3 else planes[0]
@@ -144,11 +157,26 @@ def score(pair: Pair, settings: Settings) -> Scores:
     with np.errstate(over="ignore"):
         mse = float(np.mean(np.square((a - b) / np.float32(pair.data_range)), dtype=np.float64))
     if not np.isfinite([general, specific, mse]).all():
-        raise Failure(TOO_LARGE)
+        raise UserError(TOO_LARGE)
     ssim = math.nan
     if min(a.shape[:2]) >= 7:
         ssim = structural_similarity(a, b, data_range=pair.data_range, channel_axis=-1 if settings.color else None)
     return Scores(settings.mix(general, specific), general, specific, mse, psnr_of(mse), float(np.asarray(ssim)))
+
+
+def score_all(arrays: list[np.ndarray], white: float, settings: Settings) -> np.ndarray:
+    """BlurSim of every prediction (row) with every target (column)."""
+    from blursim_jax import blursim
+
+    settings.check_shape(arrays[0].shape)
+    options = settings.options(white)
+    return np.array([[float(blursim(a, b, alpha=settings.alpha, **options)) for b in arrays] for a in arrays])
+
+
+def names_of(images: list[Path]) -> list[str]:
+    """The files' names, or their paths where names are not unique."""
+    names = [image.name for image in images]
+    return names if len(set(names)) == len(names) else list(map(str, images))
 
 
 def psnr_of(mse: float) -> float:

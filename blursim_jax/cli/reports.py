@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from blursim_jax.cli.files import Failure, replacing
+from blursim_jax.cli.files import UserError, replacing
 
 if TYPE_CHECKING:
     from blursim_jax.cli.folders import Row, Run
@@ -98,8 +98,8 @@ def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
         name, caption = pair["name"], f"{pair['name']}: {pair['value']:.6g}"
         try:
             parts.append(_figure(caption, _comparison(run, name)))
-        except Failure as failure:
-            parts.append(f"<p>{_text(caption)}. No picture: {_text(failure)}</p>")
+        except UserError as error:
+            parts.append(f"<p>{_text(caption)}. No picture: {_text(error)}</p>")
     parts.append("</body>\n</html>\n")
     with replacing(path) as temporary:
         temporary.write_text("\n".join(parts), encoding="utf-8", errors="backslashreplace")

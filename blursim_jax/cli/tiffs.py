@@ -12,7 +12,7 @@ import numpy as np
 import tifffile
 from PIL import ExifTags
 
-from blursim_jax.cli.files import Failure
+from blursim_jax.cli.files import UserError
 
 ADVICE = "convert it to 8-bit or 16-bit RGB or grey"
 # Little and big endian, and both in files of over 4 GB.
@@ -32,9 +32,9 @@ def decode(file: BinaryIO, max_pixels: int) -> tuple[np.ndarray, float, list[str
     file.seek(0)
     start = file.read(4)
     if not start:
-        raise Failure("empty")
+        raise UserError("empty")
     if start not in SIGNATURES:
-        raise Failure("no PNG, JPEG, TIFF, WebP or BMP image")
+        raise UserError("no PNG, JPEG, TIFF, WebP or BMP image")
     file.seek(0)
     with tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first
@@ -42,20 +42,20 @@ def decode(file: BinaryIO, max_pixels: int) -> tuple[np.ndarray, float, list[str
         check_size(width, height, max_pixels)
         inverted = page.photometric == tifffile.PHOTOMETRIC.MINISWHITE
         if dtype is None or dtype.name not in ("float16", "float32", "float64", "uint16") or page.bitspersample % 16:
-            raise Failure(f"pixels of {page.bitspersample} bits, type {dtype}, are not supported; {ADVICE}")
+            raise UserError(f"pixels of {page.bitspersample} bits, type {dtype}, are not supported; {ADVICE}")
         if page.size not in (width * height, 3 * width * height):
-            raise Failure(f"pixels of shape {page.shape} are not supported; {ADVICE}")
+            raise UserError(f"pixels of shape {page.shape} are not supported; {ADVICE}")
         if page.tags.valueof(ExifTags.Base.Orientation, 1) != 1:
-            raise Failure("is not upright, in a TIFF of this kind; turn it")
+            raise UserError("is not upright, in a TIFF of this kind; turn it")
         if inverted and dtype != np.uint16:
-            raise Failure("has 0 as white, in floating point; turn it around")
+            raise UserError("has 0 as white, in floating point; turn it around")
         _check_compression(tiff, page)
         pixels = page.asarray()
         several = tiff.pages.is_multipage
     if pixels.ndim == 3 and pixels.shape[0] == 3 and pixels.shape[1:] == (height, width):
         pixels = np.moveaxis(pixels, 0, -1)
     if pixels.shape not in ((height, width), (height, width, 3)):
-        raise Failure(f"pixels of shape {pixels.shape} are not supported; {ADVICE}")
+        raise UserError(f"pixels of shape {pixels.shape} are not supported; {ADVICE}")
     notes = ["the first of several pictures in the file"] if several else []
     if dtype == np.uint16:
         return 65535 - pixels if inverted else pixels, 65535.0, [*notes, "16 bits"]
@@ -67,16 +67,16 @@ def as_float32(pixels: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         pixels = pixels.astype(np.float32)
     if not np.isfinite(pixels).all():
-        raise Failure("has pixels that are infinite, no numbers, or too large for float32")
+        raise UserError("has pixels that are infinite, no numbers, or too large for float32")
     return pixels
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Raise `Failure` for too many pixels, or none."""
+    """Raise `UserError` for too many pixels, or none."""
     if width * height > max_pixels:
-        raise Failure(f"{width}x{height} is more than --max-pixels {max_pixels}")
+        raise UserError(f"{width}x{height} is more than --max-pixels {max_pixels}")
     if not width * height:
-        raise Failure(f"has no pixels, {width}x{height}")
+        raise UserError(f"has no pixels, {width}x{height}")
 
 
 @contextmanager
@@ -105,10 +105,10 @@ def _check_compression(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> None
     if page.compression == tifffile.COMPRESSION.NONE:
         return
     if page.compression not in DEFLATE:
-        raise Failure(f"compression {page.compression} is not supported in a TIFF of this kind; save it without")
+        raise UserError(f"compression {page.compression} is not supported in a TIFF of this kind; save it without")
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
         tiff.filehandle.seek(offset)
         content = tiff.filehandle.read(count)
         # A row of tiles at the rim goes beyond the image, but no part is larger than the whole and a tile.
         if len(zlib.decompressobj().decompress(content, 4 * page.nbytes + 1)) > 4 * page.nbytes:
-            raise Failure("damaged: a part is larger than the whole")
+            raise UserError("damaged: a part is larger than the whole")

@@ -100,23 +100,32 @@ MUTANTS = [
         "the half spectrum is weighed by whether the height is even",
         FLAT,
         "_spectrum.py",
-        jax=("return _half_norm(e, width)", "return _half_norm(e, height)"),
-        torch=("return _half_norm(add_strips(squares), width)", "return _half_norm(add_strips(squares), height)"),
+        jax=("    return _norm_from_half(e, width, layout)", "    return _norm_from_half(e, height, layout)"),
+        torch=(
+            "return _norm_from_half(add_strips(squares), width)",
+            "return _norm_from_half(add_strips(squares), height)",
+        ),
     ),
     *idea(
         "bins-for-side",
-        "the phases given back are those of the bins that are kept, not of the side",
+        "de-emphasis takes the number of bins for the number of pixels",
         LOW_CONTRAST,
-        "_spectrum.py",
+        "_transforms.py",
         jax=("np.arange(count) / size", "np.arange(count) / count"),
         torch=("(2 * math.pi / size)", "(2 * math.pi / count)"),
     ),
     *idea(
         "other-way-round",
-        "the high pass takes another pixel for the one before, in JAX at the end of a row",
+        "pre-emphasis takes the wrong predecessor of the first pixel of a row",
         LOW_CONTRAST,
-        "_spectrum.py",
+        "_layout.py",
         jax=("jnp.where(first_column, x[..., -1:], plane(start - 1))", "plane(start - 1)"),
+    ),
+    *idea(
+        "other-way-round",
+        "pre-emphasis takes the following pixel for the preceding one",
+        LOW_CONTRAST,
+        "_transforms.py",
         torch=("torch.roll(x, 1, dim)", "torch.roll(x, -1, dim)"),
     ),
     *idea(
@@ -124,7 +133,7 @@ MUTANTS = [
         "General is not divided by N",
         FLAT,
         "_spectrum.py",
-        both=("inverse_contrast(b, options) / (height * width)", "inverse_contrast(b, options)"),
+        both=("level_scale(target, b, options) / (height * width)", "level_scale(target, b, options)"),
     ),
     *idea(
         "naive-spectra",
@@ -132,25 +141,40 @@ MUTANTS = [
         ONE_ULP,
         "_spectrum.py",
         jax=(
-            "e = safe_divide(difference.real * total.real + difference.imag * total.imag, magnitude + other_magnitude)",
+            "e = safe_divide(difference.real * both.real + difference.imag * both.imag, magnitude + other_magnitude)",
             "e = magnitude - other_magnitude",
         ),
-        torch=("e = _dot(difference, transform + other).div_(length + other_length)", "e = length - other_length"),
+        torch=(
+            "e = dot(difference, transform + other).div_(magnitude + other_magnitude)",
+            "e = magnitude - other_magnitude",
+        ),
     ),
     *idea(
         "difference-of-transforms",
         "images are subtracted after the transform",
         ONE_ULP,
         "_spectrum.py",
-        jax=("_transform(a - b), options, height", "_transform(a) - _transform(b), options, height"),
-        torch=("_transform(a), _transform(a - b)\n", "_transform(a), _transform(a) - _transform(b)\n"),
+        jax=(
+            "half_spectrum(a - b, layout), options, height",
+            "half_spectrum(a, layout) - half_spectrum(b, layout), options, height",
+        ),
+        torch=(
+            "half_spectrum(a), half_spectrum(a - b)\n",
+            "half_spectrum(a), half_spectrum(a) - half_spectrum(b)\n",
+        ),
     ),
     *idea(
         "no-imaginary-part",
         "the inner product leaves the imaginary part out",
         FLAT,
         "_spectrum.py",
-        jax=(" + difference.imag * total.imag", ""),
+        jax=(" + difference.imag * both.imag", ""),
+    ),
+    *idea(
+        "no-imaginary-part",
+        "the inner product leaves the imaginary part out",
+        FLAT,
+        "_numerics.py",
         torch=("products[..., 0] + products[..., 1]", "products[..., 0]"),
     ),
     *idea(
@@ -158,23 +182,23 @@ MUTANTS = [
         "the inner product conjugates twice",
         FLAT,
         "_spectrum.py",
-        jax=(" + difference.imag * total.imag", " - difference.imag * total.imag"),
-        torch=("_dot(difference, transform + other)", "_dot(difference, (transform + other).conj_physical())"),
+        jax=(" + difference.imag * both.imag", " - difference.imag * both.imag"),
+        torch=("dot(difference, transform + other)", "dot(difference, (transform + other).conj_physical())"),
     ),
     *idea(
-        "no-dead-zone-in-spectra",
+        "no-phase-floor",
         "bins that are rounding errors have a phase",
         "test_gradients.py::test_a_flat_image_moves_as_a_whole[{}-(59, 59)]",
-        "_spectrum.py",
-        both=("DEAD_ZONE = 64", "DEAD_ZONE = 0"),
+        "_transforms.py",
+        both=("PHASE_FLOOR = 64", "PHASE_FLOOR = 0"),
     ),
     *idea(
         "mean-given-back-whole",
         "frequency 0 is given back what one of the two filters took from it",
         "test_gradients.py::test_means_of_opposite_signs[{}]",
-        "_spectrum.py",
-        jax=("(1 - share) * (1 - other_share))", "(1 - share))"),
-        torch=("+= mean * (height * width)\n    eps", "+= mean * (height * width) * (1 - share)\n    eps"),
+        "_transforms.py",
+        jax=("(height * width) * (1 - rho_x) * (1 - rho_y)", "(height * width) * (1 - rho_x)"),
+        torch=("+= mean * (height * width)\n    eps", "+= mean * (height * width) * (1 - rho_x)\n    eps"),
     ),
     *idea(
         "wrong-log-offset",
@@ -210,15 +234,15 @@ MUTANTS = [
         "the variance of a flat target is 0",
         FLAT_RELATIVE,
         "_spectrum.py",
-        jax=("axis=(-2, -1)) + options.grey_level() ** 2", "axis=(-2, -1))"),
-        torch=("(b.shape[-2] * b.shape[-1]) + options.grey_level() ** 2", "(b.shape[-2] * b.shape[-1])"),
+        both=(" + options.grey_level() ** 2", ""),
     ),
     *idea(
         "contrast-of-prediction",
         "General is divided by the prediction's contrast",
         FLAT_RELATIVE,
         "_spectrum.py",
-        both=("_distance(a, b, options) * scale(b, options)", "_distance(a, b, options) * scale(a, options)"),
+        jax=("general_scale(contrast(b, options, layout), b,", "general_scale(contrast(a, options, layout), b,"),
+        torch=("general_scale(contrast(b, options), b,", "general_scale(contrast(a, options), b,"),
     ),
     *idea(
         "no-optimal-size",
@@ -234,12 +258,12 @@ MUTANTS = [
         PARITY,
         "_spectrum.py",
         jax=(
-            "distance, gradient = _distance_gradient(*((a, b) if argument == 0 else (b, a)), options)",
-            "distance, gradient = _distance_gradient(a, b, options)\n    gradient = gradient * (1 - 2 * argument)",
+            "distance, gradient = _distance_gradient(*((a, b) if argnum == 0 else (b, a)), options, layout)",
+            "distance, gradient = _distance_gradient(a, b, options, layout)\n    gradient *= 1 - 2 * argnum",
         ),
         torch=(
-            "gradient, slope = _distance_gradient(*((a, b) if argument == 0 else (b, a)), options)",
-            "gradient, slope = _distance_gradient(a, b, options)\n    gradient = gradient * (1 - 2 * argument)",
+            "(gradient, factor) = _distance_gradient(*((a, b) if argnum == 0 else (b, a)), options)",
+            "(gradient, factor) = _distance_gradient(a, b, options)\n    gradient = gradient * (1 - 2 * argnum)",
         ),
     ),
     *idea(
@@ -247,7 +271,7 @@ MUTANTS = [
         "the gradient by the targets takes their contrast for a constant",
         PARITY,
         "_spectrum.py",
-        both=('if argument == 1 and options.normalization == "relative"', "if False"),
+        both=("if argnum == 1 and target is not None:", "if False:"),
     ),
     # Specific.
     *idea(
@@ -291,7 +315,7 @@ MUTANTS = [
         ONE_ULP,
         "_edges.py",
         jax=("(weight * edges.x, weight * edges.y, size)", "(weight * edges.y, weight * edges.x, size)"),
-        torch=("sobel_transpose(by_x, by_y, size)", "sobel_transpose(by_y, by_x, size)"),
+        torch=("sobel_transpose(weighted_x, weighted_y, size)", "sobel_transpose(weighted_y, weighted_x, size)"),
     ),
     *idea(
         "wrong-tap",
@@ -314,23 +338,22 @@ MUTANTS = [
         "the edges of a flat target are 0",
         FLAT_RELATIVE,
         "_edges.py",
-        both=("sqrt(squared_b + floor)", "sqrt(squared_b)"),
+        both=("sqrt(squared_b + offset)", "sqrt(squared_b)"),
     ),
     *idea(
         "strips-without-margins",
         "a border is reflected where a strip ends",
         STRIPS,
         "_edges.py",
-        jax=("margin = 2 * (options.sobel_kernel_size // 2)", "margin = 0 * (options.sobel_kernel_size // 2)"),
-        torch=("max(rows.start - margin, 0), min(rows.stop + margin, height)", "rows.start, rows.stop"),
+        both=("return 2 * (size // 2)", "return 0"),
     ),
     *idea(
         "rows-counted-twice",
         "the rows that two strips go over are summed twice",
         STRIPS,
-        "_edges.py",
+        "_tiles.py",
         jax=("(row >= i * rows)", "(row >= first)"),
-        torch=("plane_sum(z[..., inner, :]) for z", "plane_sum(z) for z"),
+        torch=("plane_sum(z[..., own, :])", "plane_sum(z)"),
     ),
     *idea(
         "naive-edges",
@@ -347,11 +370,11 @@ MUTANTS = [
         ),
     ),
     *idea(
-        "no-dead-zone-in-edges",
+        "no-direction-floor",
         "edges that are rounding errors have a direction",
         "test_gradients.py::test_photos_of_8_bits[{}-complex-area-5]",
         "_edges.py",
-        both=("DEAD_ZONE = 1", "DEAD_ZONE = 0"),
+        both=("DIRECTION_FLOOR = 1", "DIRECTION_FLOOR = 0"),
     ),
     *idea(
         "smoothing-first",
@@ -365,8 +388,8 @@ MUTANTS = [
         torch=(
             "horizontal = _smooth(_difference(x, -1), -2)\n"
             "    vertical = _smooth(_difference(x, -2), -1)\n"
-            "    return _blur(horizontal, size), _blur(vertical, size)",
-            "x = _blur(x, size)\n    return _difference(_smooth(x, -2), -1), _difference(_smooth(x, -1), -2)",
+            "    return _widen_kernel(horizontal, size), _widen_kernel(vertical, size)",
+            "x = _widen_kernel(x, size)\n    return _difference(_smooth(x, -2), -1), _difference(_smooth(x, -1), -2)",
         ),
     ),
     *idea(
@@ -374,8 +397,7 @@ MUTANTS = [
         "the gradient by the targets takes their edges' norm for a constant",
         PARITY,
         "_edges.py",
-        jax=("    if _by_scale(options, argument):\n        gradient", "    if False:\n        gradient"),
-        torch=("    if by_scale:\n        gradient", "    if False:\n        gradient"),
+        both=("differentiates_scale = argnum == 1 and", "differentiates_scale = False and"),
     ),
     # Zeros and NaN.
     *idea(
@@ -390,7 +412,7 @@ MUTANTS = [
         "the square root has gradient inf at 0",
         "test_transforms_torch.py::test_degenerate_images_have_finite_second_derivatives",
         "_numerics.py",
-        torch=("return safe_divide(x, torch.sqrt(_positive(x)))", "return torch.sqrt(x)"),
+        torch=("return safe_divide(x, torch.sqrt(_inf_for_zero(x)))", "return torch.sqrt(x)"),
     ),
     *idea(
         "one-where-in-division",
@@ -404,7 +426,7 @@ MUTANTS = [
         "0 / 0 is NaN",
         "test_gradients.py::test_identical_images_are_exactly_zero[{}-magnitude-area-5]",
         "_numerics.py",
-        torch=("return x / _positive(y)", "return x / y"),
+        torch=("return x / _inf_for_zero(y)", "return x / y"),
     ),
     *idea(
         "nan-hidden",
@@ -465,7 +487,7 @@ MUTANTS = [
         "the targets are not divided by data_range",
         "test_parity.py::test_dtypes[magnitude-area-5-uint8]",
         "_loss.py",
-        both=("to_planes(targets, options, dtype)", "to_planes(targets, options._replace(unit=1.0), dtype)"),
+        both=("to_planes(targets, options, dtype)", "to_planes(targets, options._replace(data_range=1.0), dtype)"),
     ),
     *idea(
         "float16-throughout",
@@ -487,7 +509,7 @@ MUTANTS = [
         "last-block-lost",
         "the last block, which is not full, is not computed",
         BATCH,
-        "_planes.py",
+        "_tiles.py",
         jax=(
             "results.append(function(*jax.tree.map(lambda x: x[full",
             "results.append(function(*jax.tree.map(lambda x: 0 * x[full",
@@ -498,8 +520,8 @@ MUTANTS = [
         "alpha-of-another",
         "in blocks, planes get the alpha of others",
         BATCH,
-        "_planes.py",
-        jax=("(a, b, alpha))\n        # A block", "(a, b, None if alpha is None else alpha[::-1]))\n        # A block"),
+        "_tiles.py",
+        jax=("(a, b, alpha))\n        # XLA", "(a, b, None if alpha is None else alpha[::-1]))\n        # XLA"),
         torch=("alpha[part]", "alpha[:1]"),
     ),
     *idea(
@@ -521,7 +543,7 @@ MUTANTS = [
         "reverse mode does not multiply by what comes in",
         FUNC_TORCH,
         "_planes.py",
-        torch=("product = (by if argument == 2 else per_plane(by)) * gradient", "product = gradient"),
+        torch=("product = (cotangent if argnum == 2 else per_plane(cotangent)) * gradient", "product = gradient"),
     ),
     *idea(
         "vmap-drops-the-axis",
@@ -589,8 +611,8 @@ MUTANTS = [
         "the metric is the mean of the updates' means",
         "test_metrics.py::test_the_mean_over_all_images_of_any_size[{}-{{'spectrum': 'complex', 'channel_axis': -1}}]",
         "metrics.py",
-        jax=("jnp.sum(terms.general)", "jnp.mean(terms.general)"),
-        torch=("terms.general.sum()", "terms.general.mean()"),
+        jax=("jnp.sum(general)", "jnp.mean(general)"),
+        torch=("general.sum()", "general.mean()"),
     ),
     *idea(
         "restored-unset",
@@ -618,7 +640,7 @@ MUTANTS = [
         "the first rows of a device take no rows from the one above",
         DEVICES,
         "_rows.py",
-        jax=("jnp.where(goes_on, part, image[own])", "image[own]"),
+        jax=("jnp.where(on, part, z[own])", "z[own]"),
     ),
     *idea(
         "wrong-neighbour",

@@ -1,23 +1,19 @@
-"""How far the two packages are from each other and from the reference: `python -m benchmarks.parity`.
+"""Measure how far the packages are from each other and from the reference: `python tests/measure_parity.py`.
 
-Values and gradients of General and Specific, largest relative difference over images of several sizes (the gradients'
-in L2 norm): noise and photos, sharp and blurred. Prints a Markdown table.
+Prints a Markdown table of the largest relative differences of values and gradients (in the L2 norm), over images of
+several sizes: noise, and photos, blurred and sharp.
 """
 
 import itertools
-import sys
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import reference
+from frameworks import load
 from rich.console import Console
 from rich.progress import track
 from skimage import data
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-import reference
-from frameworks import load
 
 SHAPES = ((32, 32), (33, 47), (64, 61), (97, 100))
 
@@ -43,7 +39,7 @@ def main() -> None:
             of_jax, of_torch = (framework.gradient(a, b, alpha=alpha, **options) for framework in (jax, torch))
             gradients += [errors(x, y) for x, y in pairs(of_jax, of_torch, of_reference)]
         for what, numbers in (("value", rows), ("gradient", gradients)):
-            # Of NaN too, which Python's own maximum may pass over.
+            # `np.max` returns NaN if there is one; `max` may not.
             worst = [np.max(numbers[i::3]) for i in range(3)]
             found.setdefault((dtype, what, spectrum), []).append(worst)
     print(f"| | {' | '.join(names)} |\n|---|---|---|---|")
@@ -62,7 +58,7 @@ def images(kind: str, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def pairs(of_jax: np.ndarray, of_torch: np.ndarray, exact: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
-    """What is compared with what."""
+    """The pairs to compare."""
     return (of_jax, exact), (of_torch, exact), (of_torch, of_jax)
 
 
