@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from blursim_jax.cli.files import replacing
+
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
@@ -13,9 +15,8 @@ def read(page: str, name: str) -> str:
 def write(page: str, name: str, text: str) -> None:
     """Put a text there, whole or not at all."""
     before, _, after = _cut(page, name)
-    new = (DOCS / page).with_suffix(".new")
-    new.write_text(f"{before}{text}{after}")
-    new.replace(DOCS / page)
+    with replacing(DOCS / page) as new:
+        new.write_text(f"{before}{text}{after}")
 
 
 def _cut(page: str, name: str) -> tuple[str, str, str]:

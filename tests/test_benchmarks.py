@@ -137,29 +137,29 @@ def test_a_loss_is_what_its_name_says() -> None:
     require("torch", "skimage", "sklearn", "rich", "matplotlib")
     import torch
 
-    from benchmarks import training
+    from benchmarks.training import losses
     from blursim_torch import blursim
 
     a, b = map(torch.from_numpy, images())
-    named = training.loss_of("L1 + 0.3 x BlurSim log relative 7 0.9 to 0.1")
+    named = losses.loss_of("L1 + 0.3 x BlurSim log relative 7 0.9 to 0.1")
     for done, alpha in ((0.0, 0.9), (0.5, 0.5), (1.0, 0.1)):
         options = {"spectrum": "log", "normalization": "relative", "sobel_kernel_size": 7, "channel_axis": -3}
         expected = (a - b).abs().mean() + 0.3 * blursim(a, b, alpha=alpha, **options)
         torch.testing.assert_close(named(a, b, done), expected)
     transforms = np.fft.rfft2((a - b).numpy(), norm="ortho")
     expected = (np.abs(transforms.real) + np.abs(transforms.imag)).mean() / 2
-    np.testing.assert_allclose(training.loss_of("L1 of FFTs")(a, b, 0.0), expected, rtol=FLOAT32.rounded)
+    np.testing.assert_allclose(losses.loss_of("L1 of FFTs")(a, b, 0.0), expected, rtol=FLOAT32.rounded)
 
 
 @pytest.mark.system
 def test_a_training_run_improves_and_writes_itself_down(tmp_path: Path) -> None:
     require("torch", "skimage", "sklearn", "rich", "matplotlib")
-    from benchmarks import training
+    from benchmarks.training import jobs, runs
 
-    run = training.Run("gaussian", "MSE", seed=0, steps=120)
-    training.execute(run, tmp_path)
+    run = runs.Run("gaussian", "MSE", seed=0, steps=120)
+    runs.execute(run, tmp_path)
     found = json.loads(run.path(tmp_path).read_text())["scores"]
-    given = training.judge(None, training.held_out_pairs("gaussian"))
+    given = runs.judge(None, jobs.held_out_pairs("gaussian"))
     assert found["PSNR"] > given["PSNR"]
     assert found["GMSD"] < given["GMSD"]
     assert found["edges"] < given["edges"]
@@ -170,9 +170,9 @@ def test_a_training_run_improves_and_writes_itself_down(tmp_path: Path) -> None:
 @pytest.mark.parametrize("task", ["defocus", "gaussian", "motion", "bokeh"])
 def test_every_blur_weakens_edges_and_keeps_brightness(task: str) -> None:
     require("torch", "skimage", "sklearn", "rich", "matplotlib")
-    from benchmarks import training
+    from benchmarks.training import jobs
 
-    pairs = training.held_out_pairs(task)
+    pairs = jobs.held_out_pairs(task)
     assert len(pairs) == 12
     for pair in pairs:
         blurred, sharp = (pair.target, pair.given[..., :3]) if task == "bokeh" else pair
@@ -184,7 +184,7 @@ def test_every_blur_weakens_edges_and_keeps_brightness(task: str) -> None:
 @pytest.mark.system
 def test_differences_are_to_the_best_rival_and_positive_where_better() -> None:
     require("torch", "skimage", "sklearn", "rich", "matplotlib")
-    from benchmarks import training
+    from benchmarks.training import jobs, runs, tables
 
     # By seed, of each score; GMSD is better where it is less.
     scores = {
@@ -193,12 +193,12 @@ def test_differences_are_to_the_best_rival_and_positive_where_better() -> None:
         "far": {"PSNR": (29, 29, 29), "SSIM": (0.95, 0.95, 0.95), "GMSD": (0.09, 0.09, 0.09)},
     }
     results = {
-        training.Run(task, loss, seed, 1): {name: values[seed] for name, values in found.items()}
+        runs.Run(task, loss, seed, 1): {name: values[seed] for name, values in found.items()}
         for loss, found in scores.items()
-        for task in training.TASKS
+        for task in jobs.TASKS
         for seed in range(3)
     }
-    lines = training.differences(results, ["ours"], ["near", "far"]).splitlines()[2:]
+    lines = tables.differences(results, ["ours"], ["near", "far"]).splitlines()[2:]
     assert lines[0].startswith("| ours | PSNR | +1.00 ± 0.00 (near) |")
     # Student's t of 2 degrees of freedom, 4.303, times 0.01 over the root of 3.
     assert lines[1].startswith("| ours | SSIM | -0.0200 ± 0.0248 (far) |")
@@ -208,20 +208,20 @@ def test_differences_are_to_the_best_rival_and_positive_where_better() -> None:
 @pytest.mark.system
 def test_the_published_tables_are_those_of_the_published_results() -> None:
     require("torch", "skimage", "sklearn", "rich", "matplotlib")
-    from benchmarks import training
+    from benchmarks.training import jobs, runs, studies, tables
 
     published = json.loads((page.DOCS / "training_results.json").read_text())
-    results = {training.Run(*(x[name] for name in training.Run._fields)): x["scores"] for x in published}
-    assert len(results) == len(training.LOSSES) * len(training.TASKS) * training.SEEDS
-    shown, computed = page.read("training_results.md", "losses"), training.tables(results, "losses", training.HEADINGS)
+    results = {runs.Run(*(x[name] for name in runs.Run._fields)): x["scores"] for x in published}
+    assert len(results) == len(studies.LOSSES) * len(jobs.TASKS) * studies.SEEDS
+    shown, computed = page.read("training_results.md", "losses"), tables.tables(results, "losses", tables.HEADINGS)
     assert NUMBER.sub("#", shown) == NUMBER.sub("#", computed)
     # In units of the last digit: results are published with one digit more.
     found, expected = ([int(x.replace(".", "")) for x in NUMBER.findall(text)] for text in (shown, computed))
     assert len(found) > 800 and np.abs(np.subtract(found, expected)).max() <= 1
     # What the pages say of the setting to start from.
-    for loss, task, name in itertools.product(training.RIVALS, training.TASKS, ("PSNR", "SSIM", "GMSD")):
+    for loss, task, name in itertools.product(studies.RIVALS, jobs.TASKS, ("PSNR", "SSIM", "GMSD")):
         ours, theirs = (
             np.mean([x[name] for run, x in results.items() if (run.loss, run.task) == (which, task)])
-            for which in (training.OURS[0], loss)
+            for which in (studies.OURS[0], loss)
         )
         assert (ours < theirs) == (name == "GMSD"), (loss, task, name)

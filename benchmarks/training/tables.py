@@ -1,0 +1,117 @@
+"""Tables and pictures of results."""
+
+import itertools
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy import stats
+
+from benchmarks.training.jobs import TASKS, held_out_pairs
+from benchmarks.training.runs import Run, judge, restored, trained
+from benchmarks.training.studies import DEFAULT, LOSSES, OURS, STUDIES
+
+Results = dict[Run, dict[str, float]]
+# Of which more is better.
+RISING = "PSNR", "SSIM"
+HEADINGS = {
+    "PSNR": "PSNR in dB, the higher the better",
+    "SSIM": "SSIM, the higher the better",
+    "GMSD": "GMSD, the lower the better",
+    "edges": "Error of the edges, Sobel 3x3, relative to the target's",
+    "spectrum": "Error of the magnitude spectrum, relative to the target's",
+}
+
+
+def tables(results: Results, study: str, names: Iterable[str]) -> str:
+    """A table a score: a row a loss, and a column a task and start; mean and standard deviation over seeds."""
+    tasks, losses, starts = STUDIES[study]
+    columns = [(task, start) for task in tasks for start in starts]
+    heads = [task if len(starts) == 1 else start for task, start in columns]
+    given = [judge(None, held_out_pairs(task)) for task in tasks] if len(starts) == 1 else []
+    text = []
+    for name in names:
+        cells: dict[tuple[str, tuple[str, str]], list[float]] = {}
+        for run, found in results.items():
+            cells.setdefault((run.loss, (run.task, run.start)), []).append(found[name])
+        best = {
+            column: (max if name in RISING else min)(np.mean(values) for (_, c), values in cells.items() if c == column)
+            for column in columns
+        }
+        text += [f"{HEADINGS[name]}:\n", f"| loss | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
+        if given:
+            text.append(f"| (the pictures given) | {' | '.join(_number(name, x[name]) for x in given)} |")
+        for loss in losses:
+            row = []
+            for column in columns:
+                mean, spread = np.mean(cells[loss, column]), np.std(cells[loss, column], ddof=1)
+                shown = f"{_number(name, mean)} ± {_number(name, spread)}"
+                row.append(f"**{shown}**" if mean == best[column] else shown)
+            text.append(f"| {loss} | {' | '.join(row)} |")
+        text.append("")
+    return "\n".join(text)
+
+
+def _number(name: str, value: float | np.floating) -> str:
+    return f"{value:.2f}" if name == "PSNR" else f"{value:.4f}"
+
+
+def differences(results: Results, losses: Iterable[str], rivals: Iterable[str]) -> str:
+    """How much better each of some losses is than the best of its rivals in each score: mean and 95 % over seeds."""
+    text = ["| loss | score | " + " | ".join(TASKS) + " |", "|---" * (len(TASKS) + 2) + "|"]
+    for loss, name in itertools.product(losses, ("PSNR", "SSIM", "GMSD")):
+        sign, digits, row = 1 if name in RISING else -1, ".2f" if name == "PSNR" else ".4f", []
+        for task in TASKS:
+            values = {
+                x: np.array([results[run][name] for run in sorted(results) if (run.loss, run.task) == (x, task)])
+                for x in (loss, *rivals)
+            }
+            best = max(rivals, key=lambda rival: sign * values[rival].mean())
+            gains = sign * (values[loss] - values[best])
+            half = stats.t.ppf(0.975, len(gains) - 1) * gains.std(ddof=1) / math.sqrt(len(gains))
+            row.append(f"{gains.mean():+{digits}} ± {half:{digits}} ({best})")
+        text.append(f"| {loss} | {name} | {' | '.join(row)} |")
+    return "\n".join(text) + "\n"
+
+
+def draw(results: Results) -> Figure:
+    """How far each loss is from MSE, by score and task."""
+    figure = Figure(figsize=(10, 0.3 * len(LOSSES) + 1.2), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 3, sharey=True), ("PSNR", "SSIM", "GMSD"), strict=True):
+        for place, (task, colour) in enumerate(zip(TASKS, ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), strict=True)):
+            for row, loss in enumerate(LOSSES):
+                values, base = (
+                    [results[run][name] for run in results if (run.loss, run.task) == (x, task)] for x in (loss, "MSE")
+                )
+                gains = np.array(values) - np.mean(base)
+                height = row + 0.2 * (place - 1.5)
+                axes.plot([gains.min(), gains.max()], [height, height], color=colour, linewidth=1)
+                axes.plot(gains.mean(), height, "o", color=colour, markersize=4, label=task if row == 0 else None)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_title(f"{name} beyond MSE's\n({'right' if name in RISING else 'left'} is better)", fontsize=10)
+        axes.grid(axis="y", alpha=0.3)
+    axes = figure.axes[0]
+    axes.set_yticks(range(len(LOSSES)), LOSSES, fontsize=8)
+    axes.invert_yaxis()
+    figure.axes[2].legend(loc="lower right", fontsize=8)
+    return figure
+
+
+def draw_photos(out: Path, steps: int) -> Figure:
+    """A part of a held-out photo as some of the networks give it back."""
+    losses = "MSE", "L1", "focal-frequency-loss", OURS[0], f"{DEFAULT} 0.5", "BlurSim log relative 5 0.5"
+    pair = held_out_pairs("gaussian")[5]
+    part = np.s_[40:136, 60:188]
+    panels = {"blurred": pair.given}
+    for loss in losses:
+        panels[loss] = restored(trained(Run("gaussian", loss, 0, steps), out, pair), pair)
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    axes = figure.subplots(2, 4).ravel()
+    for ax, (name, image) in zip(axes, (panels | {"sharp": pair.target}).items(), strict=False):
+        ax.imshow(image[part])
+        ax.set_title(name.replace(" + ", " +\n"), fontsize=8)
+    for ax in axes:
+        ax.set_axis_off()
+    return figure
