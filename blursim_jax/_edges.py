@@ -92,11 +92,11 @@ def specific_gradient(
 def specific_scale(squared_b: jax.Array, b: jax.Array, options: Options, layout: Layout) -> jax.Array:
     """The factor of the distance, (..., H, W) to (...), where `squared_b` is the sum of E(b)^2, (...)."""
     area = math.prod(layout.shape(b))
-    if options.normalization == "relative":
-        # The edges of a step of one grey level keep the scale of a flat target finite.
-        offset = area * (sobel_gain(options.sobel_kernel_size) * options.grey_level()) ** 2
-        return 1 / jnp.sqrt(squared_b + offset)
-    return jnp.full(b.shape[:-2], 1 / (area * options.white), b.dtype)
+    if options.normalization == "area":
+        return jnp.full(b.shape[:-2], 1 / (area * options.white), b.dtype)
+    # The edges of a step of one grey level keep the scale of a flat target finite.
+    offset = area * (sobel_gain(options.sobel_kernel_size) * options.grey_level()) ** 2
+    return 1 / jnp.sqrt(squared_b + offset)
 
 
 def _squares(e: jax.Array, edges_b: Edges) -> Squares:

@@ -63,7 +63,7 @@ class Layout:
 
 
 def subtract_scaled(x: jax.Array, previous: jax.Array, rho: jax.Array) -> jax.Array:
-    """X - rho previous."""
+    """Return `x - rho * previous`."""
     # The difference comes first, because it is exact where a plane is smooth. The product rho * previous would add
     # rounding errors as large as the transform's.
     return (x - previous) + (1 - rho) * previous

@@ -33,7 +33,7 @@ def plane_sum(x: jax.Array) -> jax.Array:
     return jnp.sum(x, axis=(-2, -1))
 
 
-def norm(x: jax.Array, total: Callable[[jax.Array], jax.Array] = plane_sum) -> jax.Array:
+def norm(x: jax.Array, total: Callable[[jax.Array], jax.Array]) -> jax.Array:
     """The Frobenius norm of each plane, (..., H, W) to (...), with gradient 0 at 0; `total` sums over a plane."""
     return safe_sqrt(total(x * x))
 

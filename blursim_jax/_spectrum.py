@@ -21,10 +21,10 @@ from blursim_jax._transforms import half_spectrum, half_spectrum_with_phase
 
 
 class Contrast(NamedTuple):
-    """A target minus its mean, (..., H, W), and its variance plus one grey level squared, (...)."""
+    """A target minus its mean, (..., H, W), and its squared contrast: variance plus one grey level squared, (...)."""
 
     centred: jax.Array
-    variance: jax.Array
+    squared: jax.Array
 
 
 def general(a: jax.Array, b: jax.Array, options: Options, layout: Layout) -> jax.Array:
@@ -43,7 +43,7 @@ def general_gradient(
     scale = general_scale(target, b, options, layout)
     value, gradient = distance * scale, gradient * per_plane(scale)
     if argnum == 1 and target is not None:
-        gradient -= target.centred * per_plane(value / (math.prod(layout.shape(b)) * target.variance))
+        gradient -= target.centred * per_plane(value / (math.prod(layout.shape(b)) * target.squared))
     return value, gradient
 
 
@@ -65,11 +65,11 @@ def level_scale(target: Contrast | None, b: jax.Array, options: Options) -> jax.
         return jnp.ones(b.shape[:-2], b.dtype)
     if target is None:
         return jnp.full(b.shape[:-2], 1 / options.white, b.dtype)
-    return 1 / jnp.sqrt(target.variance)
+    return 1 / jnp.sqrt(target.squared)
 
 
 def contrast(b: jax.Array, options: Options, layout: Layout) -> Contrast | None:
-    """The contrast by whose square root of variance General is divided, or None for "area" and for "log"."""
+    """The contrast that General is divided by, or None for "area" and for "log"."""
     if options.normalization == "area" or options.spectrum == "log":
         return None
     area = math.prod(layout.shape(b))

@@ -51,7 +51,7 @@ def in_blocks(function: Callable[..., Any], a: jax.Array, b: jax.Array, alpha: j
     return lax.platform_dependent(a, b, alpha, cpu=by_blocks, default=function)
 
 
-# Maps planes, or strips of their rows, to two pytrees of the same shape: summands and images.
+# Maps planes, or strips of their rows, to two pytrees of arrays of their shape: summands and images.
 Function = Callable[[jax.Array, jax.Array], tuple[Any, Any]]
 # Sums pixels over rows of planes, of which the first has this index, and may leave rows out.
 Total = Callable[[jax.Array, jax.Array | int], jax.Array]

@@ -1,4 +1,7 @@
-"""Half spectra (..., H, W // 2 + 1) of planes (..., H, W), and which of their bins have a phase."""
+"""Half spectra of planes (..., H, W), and which of their bins have a phase.
+
+A half spectrum is (..., H, W // 2 + 1), or this device's part of its columns where rows are sharded.
+"""
 
 import math
 
@@ -10,7 +13,7 @@ from jax import lax
 from blursim_jax._layout import Layout
 from blursim_jax._numerics import bin_magnitude, norm, per_plane, safe_divide
 
-# A bin of at most this many rounding errors, eps times the norm of the plane, has a magnitude but no phase.
+# A bin of at most this many rounding errors, eps times the norm of the transformed plane, has a magnitude but no phase.
 PHASE_FLOOR = 64
 # The upper limit of rho, the autocorrelation in pre-emphasis. A higher limit hardly improves the phases of photos.
 MAX_RHO = 0.9

@@ -61,9 +61,12 @@ class BlurSimMetric(nnx.metrics.Metric):
         channel_axis: ChannelAxis = None,
     ) -> None:
         """Check the options and start without images."""
-        options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
-        for name, value in options._asdict().items():
-            setattr(self, name, value)
+        self.sobel_kernel_size: SobelKernelSize = sobel_kernel_size
+        self.spectrum: Spectrum = spectrum
+        self.normalization: Normalization = normalization
+        self.data_range = data_range
+        self.channel_axis: ChannelAxis = channel_axis
+        _checks.options_of(self)
         self.alpha = alpha
         self.general_total = nnx.metrics.MetricState(jnp.zeros((), jnp.float32))
         self.specific_total = nnx.metrics.MetricState(jnp.zeros((), jnp.float32))

@@ -98,11 +98,11 @@ def specific_gradient(a: Tensor, b: Tensor, options: Options, argnum: int) -> tu
 def specific_scale(squared_b: Tensor | None, b: Tensor, options: Options) -> Tensor:
     """The factor of the distance, (..., H, W) to (...), where `squared_b` is the sum of E(b)^2, (...)."""
     area = b.shape[-2] * b.shape[-1]
-    if options.normalization == "relative" and squared_b is not None:
-        # The edges of a step of one grey level keep the scale of a flat target finite.
-        offset = area * (sobel_gain(options.sobel_kernel_size) * options.grey_level()) ** 2
-        return 1 / torch.sqrt(squared_b + offset)
-    return b.new_full(b.shape[:-2], 1 / options.white) / area
+    if options.normalization == "area":
+        return b.new_full(b.shape[:-2], 1 / options.white) / area
+    # The edges of a step of one grey level keep the scale of a flat target finite.
+    offset = area * (sobel_gain(options.sobel_kernel_size) * options.grey_level()) ** 2
+    return 1 / torch.sqrt(squared_b + offset)  # type: ignore[operator]
 
 
 def _squares(e: Tensor, edges_b: Edges, options: Options) -> Squares:

@@ -53,9 +53,12 @@ class BlurSim(torch.nn.Module):
     ) -> None:
         """Check the options; of an alpha that is a tensor, the shape is checked against the images."""
         super().__init__()
-        options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
-        for name, value in options._asdict().items():
-            setattr(self, name, value)
+        self.sobel_kernel_size: SobelKernelSize = sobel_kernel_size
+        self.spectrum: Spectrum = spectrum
+        self.normalization: Normalization = normalization
+        self.data_range = data_range
+        self.channel_axis: ChannelAxis = channel_axis
+        _checks.options_of(self)
         _checks.check_reduction(reduction)
         self.reduction: Reduction = reduction
         self.alpha = alpha
@@ -87,5 +90,5 @@ class BlurSim(torch.nn.Module):
 
     def extra_repr(self) -> str:
         """The options, as they are written."""
-        options = {"alpha": self.alpha, **_checks.options_of(self)._asdict(), "reduction": self.reduction}
-        return ", ".join(f"{name}={value!r}" for name, value in options.items())
+        options = (f"{name}={getattr(self, name)!r}" for name in (*_checks.Options._fields, "reduction"))
+        return ", ".join([f"alpha={self.alpha}", *options])

@@ -29,10 +29,10 @@ from blursim_torch._transforms import half_spectrum, half_spectrum_with_phase
 
 
 class Contrast(NamedTuple):
-    """A target minus its mean, (..., H, W), and its variance plus one grey level squared, (...)."""
+    """A target minus its mean, (..., H, W), and its squared contrast: variance plus one grey level squared, (...)."""
 
     centred: Tensor
-    variance: Tensor
+    squared: Tensor
 
 
 def general(a: Tensor, b: Tensor, options: Options) -> Tensor:
@@ -49,7 +49,7 @@ def general_gradient(a: Tensor, b: Tensor, options: Options, argnum: int) -> tup
     scale = general_scale(target, b, options)
     value, factor = distance * scale, factor * scale
     if argnum == 1 and target is not None:
-        target_weight = value / (b.shape[-2] * b.shape[-1] * target.variance)
+        target_weight = value / (b.shape[-2] * b.shape[-1] * target.squared)
         gradient = gradient * per_plane(factor) - target.centred * per_plane(target_weight)
         factor = torch.ones_like(factor)
     return value, ScaledPlanes(gradient, factor)
@@ -74,11 +74,11 @@ def level_scale(target: Contrast | None, b: Tensor, options: Options) -> Tensor:
         return b.new_ones(b.shape[:-2])
     if target is None:
         return b.new_full(b.shape[:-2], 1 / options.white)
-    return 1 / torch.sqrt(target.variance)
+    return 1 / torch.sqrt(target.squared)
 
 
 def contrast(b: Tensor, options: Options) -> Contrast | None:
-    """The contrast by whose square root of variance General is divided, or None for "area" and for "log"."""
+    """The contrast that General is divided by, or None for "area" and for "log"."""
     if options.normalization == "area" or options.spectrum == "log":
         return None
     centred = b - plane_mean(b)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from blursim_torch._numerics import least_magnitude, norm, per_plane, plane_mean, plane_sum, safe_divide
 
-# A bin of at most this many rounding errors, eps times the norm of the plane, has a magnitude but no phase.
+# A bin of at most this many rounding errors, eps times the norm of the transformed plane, has a magnitude but no phase.
 PHASE_FLOOR = 64
 # The upper limit of rho, the autocorrelation in pre-emphasis. A higher limit hardly improves the phases of photos.
 MAX_RHO = 0.9

@@ -72,9 +72,12 @@ class BlurSimMetric(Metric):
     ) -> None:
         """Check the options and start without images."""
         super().__init__(**kwargs)
-        checked = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
-        for name, value in checked._asdict().items():
-            setattr(self, name, value)
+        self.sobel_kernel_size: SobelKernelSize = sobel_kernel_size
+        self.spectrum: Spectrum = spectrum
+        self.normalization: Normalization = normalization
+        self.data_range = data_range
+        self.channel_axis: ChannelAxis = channel_axis
+        _checks.options_of(self)
         self.alpha = alpha
         self.add_state("general_total", torch.tensor(0.0), dist_reduce_fx="sum")
         self.add_state("specific_total", torch.tensor(0.0), dist_reduce_fx="sum")

@@ -58,7 +58,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """In a worker, pytest-xdist puts the group of a test after its name. Without it, fixtures run in each worker."""
     grouped = [item for item in session.items if item.get_closest_marker("xdist_group")]
-    if hasattr(session.config, "workerinput") and not all("@" in item.nodeid for item in grouped):
+    # An option that pytest-xdist sets in workers.
+    if getattr(session.config.option, "loadgroup", False) and not all("@" in item.nodeid for item in grouped):
         raise pytest.UsageError("pytest-xdist does not group tests under this version of pytest")
 
 

@@ -217,7 +217,7 @@ def in_jax_for_ever(rank: int, world: int, meeting: dict[str, str], folder: str)
 @pytest.mark.parametrize(
     ("work", "killed"),
     [
-        pytest.param(in_torch_for_ever, 0, marks=pytest.mark.slow),
+        (in_torch_for_ever, 0),
         (in_torch_for_ever, 1),
         (in_jax_for_ever, 0),
         # The first process learns of it by missing heartbeats.

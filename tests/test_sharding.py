@@ -26,7 +26,8 @@ MESH = Mesh(np.array(jax.devices()), ("devices",))
 TWO = Mesh(np.array(jax.devices()[:2]), ("devices",))
 PARALLEL = [blursim_data_parallel, blursim_spatial_parallel]
 # One at every run, those that have every spectrum and normalization with the system tests, all with the slow ones.
-MARKS = {CASES[0]: (), **dict.fromkeys((CASES[1], CASES[2], CASES[5]), pytest.mark.system)}
+SYSTEM = CASES[1], CASES[2], CASES[5]
+MARKS = {CASES[0]: (), **dict.fromkeys(SYSTEM, pytest.mark.system)}
 BY_COST = [pytest.param(case, marks=MARKS.get(case, pytest.mark.slow), id=str(case)) for case in ALL]
 parallel = pytest.mark.parametrize("function", PARALLEL)
 
@@ -54,8 +55,11 @@ def test_the_same_value_and_gradients_as_on_one_device(case: Case, x64: None) ->
     alpha = np.linspace(0.1, 0.9, 4)
     expected = values_and_gradients(functools.partial(blursim, **case.options()), a, b, alpha)
     # By images, each device runs `compare_planes` as one device does, whatever the options.
-    for function in PARALLEL if case == CASES[0] else PARALLEL[1:]:
+    for function in PARALLEL[1:] if case in SYSTEM else PARALLEL:
         close(values_and_gradients(over(function, **case.options()), a, b, alpha), expected, FLOAT64.same)
+    # Without gradients, the transform is another one.
+    value = over(blursim_spatial_parallel, **case.options())(a, b, alpha=alpha)
+    close(value, blursim(a, b, alpha=alpha, **case.options()), FLOAT64.same)
 
 
 # Fewer columns than devices, as many, and more.
@@ -201,6 +205,9 @@ def test_rows_are_not_gathered() -> None:
     found = operations(program)
     assert "all-gather" not in found and {"all-to-all", "collective-permute"} <= found
     assert not whole_planes(program)
+    images = jax.ShapeDtypeStruct((512, 384), jnp.float32, sharding=NamedSharding(MESH, rows))
+    value = jax.jit(over(blursim_spatial_parallel)).lower(images, images).compile()
+    assert "all-to-all" in operations(value) and not whole_planes(value)
     # Left to itself, the compiler gathers: this test can fail.
     assert whole_planes(compiled(blursim, rows, 512, 384))
 

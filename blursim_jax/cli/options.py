@@ -1,9 +1,11 @@
 """What the commands take: each option once, with its help."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from blursim_jax import _checks
 
 LOSS = "Options of the loss"
 IMAGES = "Images"
@@ -14,7 +16,7 @@ Alpha = Annotated[
 ]
 KernelSize = Annotated[int, typer.Option(help="Side of the Sobel kernel.", metavar="3|5|7", rich_help_panel=LOSS)]
 Spectrum = Annotated[
-    Literal["magnitude", "complex", "log"],
+    _checks.Spectrum,
     typer.Option(
         help="What General compares of each frequency. magnitude: its strength, blind to shifts. complex: its place, "
         "too. log: its strength by ratio, so that fine detail counts; blind to brightness.",
@@ -22,7 +24,7 @@ Spectrum = Annotated[
     ),
 ]
 Normalization = Annotated[
-    Literal["area", "relative"],
+    _checks.Normalization,
     typer.Option(
         help="area: as published; changes with the size of images. relative: over the target's own contrast and edges, "
         "to be compared between sizes and scenes; not the same with the two images exchanged.",

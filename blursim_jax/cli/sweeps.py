@@ -9,11 +9,10 @@ import numpy as np
 from scipy import ndimage
 
 from blursim_jax import blursim_terms
+from blursim_jax._checks import SPECTRA
 from blursim_jax.cli.files import replacing
 from blursim_jax.cli.images import Picture
 from blursim_jax.cli.pairs import Settings
-
-SPECTRA = "magnitude", "complex", "log"
 
 
 class Level(NamedTuple):
