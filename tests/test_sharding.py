@@ -246,9 +246,9 @@ def test_strips_of_a_device(monkeypatch: pytest.MonkeyPatch, x64: None) -> None:
     monkeypatch.setattr("blursim_jax._tiles.STRIP_PIXELS", 8)
     # Not the program that another test compiled for this shape.
     jax.clear_caches()
-    count = len(re.findall("dynamic_slice", str(jax.make_jaxpr(over(blursim_spatial_parallel))(a, b))))
+    in_strips = "scan[" in str(jax.make_jaxpr(over(blursim_spatial_parallel))(a, b))
     close(jax.value_and_grad(over(blursim_spatial_parallel))(a, b), wanted, FLOAT64.same)
-    assert count > 4
+    assert in_strips
     jax.clear_caches()
 
 
