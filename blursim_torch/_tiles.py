@@ -53,7 +53,7 @@ def keep_freed_memory() -> None:
     torch.UntypedStorage(KEPT_BYTES)
 
 
-# Tuples of planes (..., H, W) or None.
+# Named tuples of planes (..., H, W), some of which may be None, or the empty tuple.
 Summands = TypeVar("Summands", bound=tuple)
 Images = TypeVar("Images", bound=tuple)
 

@@ -17,7 +17,9 @@ from blursim_jax.cli.files import replacing
 
 def main() -> None:
     """Run what is not there yet, and print or write the tables."""
-    parser = argparse.ArgumentParser(description=str(training.__doc__).partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks.training", description=str(training.__doc__).partition("\n")[0]
+    )
     parser.add_argument("studies", nargs="*", metavar="study", help=f"of {', '.join(STUDIES)}; all by default")
     parser.add_argument("--out", type=Path, default=Path("training"), help="the folder of results (training)")
     parser.add_argument("--seeds", type=int, default=SEEDS, help="how often each network is trained (3)")
