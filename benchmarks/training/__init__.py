@@ -7,6 +7,6 @@ other photos to judge by: PSNR, SSIM and GMSD, and relative errors of edges (Sob
 
 The studies: `losses`, the main table; `weights`, of BlurSim beside L1; `alphas`, fixed ones and decaying; `kernels`, of
 the Sobel operator; `blind`, without the residual connection. Every run writes files of its own into `--out` once it has
-ended, and is not run again: stopped, the same command goes on. (Take a new folder after a change to these files or to the
+ended, and is not run again: stopped, the same command goes on. (Take a new folder after a change to this code or to the
 packages.) `--write` puts the tables into docs/training_results.md; those of other photos need `--photos`.
 """
