@@ -1,8 +1,9 @@
-"""How fast `blursim evaluate` is beside decoding alone, and how its memory grows: `python -m benchmarks.folders`.
+"""Compare the speed of `blursim evaluate` with decoding alone, and measure memory: `python -m benchmarks.folders`.
 
-Pairs of 512x384 are cut from the photos that come with scikit-image and scikit-learn, as PNG. Decoding alone reads the
-same files by the same function with as many threads. Both are run in turn, three times, in processes of their own.
-Memory is the largest resident set of a run, as Linux tells it (`VmHWM`; `ru_maxrss` would have the parent's).
+The image pairs are 512x384 PNG files, cut from the photos of scikit-image and scikit-learn. Decoding alone reads the
+same files with the same function and as many threads. The two alternate, three times each, and each run has its own
+process. Memory is the peak resident set of a run. It is read from Linux's `VmHWM`, because `ru_maxrss` would include
+the parent's peak. It is measured for few and for many pairs, which shows how it grows.
 """
 
 import subprocess
@@ -21,7 +22,7 @@ HEIGHT, WIDTH = 384, 512
 
 
 def photos() -> list[Image.Image]:
-    """Colour photos of at least the size of a crop."""
+    """Return colour photos that are at least as large as a crop."""
     from skimage import data
     from sklearn.datasets import load_sample_images
 
@@ -31,7 +32,7 @@ def photos() -> list[Image.Image]:
 
 
 def make(folder: Path, count: int) -> None:
-    """Write `count` crops to targets, and blurred ones to predictions."""
+    """Write `count` crops to `targets`, and blurred copies of them to `predictions`."""
     random, sources = np.random.default_rng(0), photos()
     for name in ("predictions", "targets"):
         (folder / name).mkdir()
@@ -45,7 +46,7 @@ def make(folder: Path, count: int) -> None:
 
 
 def decode(folder: Path) -> None:
-    """Read every pair as `blursim evaluate` does, and do nothing with it."""
+    """Read every pair like `blursim evaluate` does, and do nothing with it."""
     from blursim_jax.cli.images import read
 
     def both(path: Path) -> None:
@@ -57,7 +58,7 @@ def decode(folder: Path) -> None:
 
 
 def evaluate(folder: Path) -> None:
-    """Score them."""
+    """Score every pair with `blursim evaluate`."""
     from blursim_jax.cli.app import app
 
     out = folder.parent / f"{folder.name}.csv"
@@ -66,7 +67,7 @@ def evaluate(folder: Path) -> None:
 
 
 def peak_memory() -> float:
-    """MiB that this process has had at most, since its program was started."""
+    """Return the peak memory of this process in MiB, since its program was started."""
     (line,) = (line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) / 1024
 
@@ -75,7 +76,7 @@ WORK = {"decode": decode, "evaluate": evaluate}
 
 
 def run(work: str, folder: Path) -> tuple[float, float]:
-    """Seconds and MiB of the work in a process of its own."""
+    """Do the work in its own process, and return the seconds and MiB it took."""
     command = [sys.executable, "-m", "benchmarks.folders", work, str(folder)]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     seconds, memory = output.splitlines()[-1].split()
@@ -83,7 +84,7 @@ def run(work: str, folder: Path) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Measure, and print the results."""
     with tempfile.TemporaryDirectory() as temporary:
         folders = {count: Path(temporary, str(count)) for count in (FEWER, COUNT)}
         for count, folder in folders.items():

@@ -1,4 +1,4 @@
-"""Tables that commands write into pages of the documentation."""
+"""Read and write the tables that commands put into pages of the documentation."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 def read(page: str, name: str) -> str:
-    """What stands on a page between `<!-- name -->` and `<!-- end of name -->`."""
+    """Return the text of a page between `<!-- name -->` and `<!-- end of name -->`."""
     return _cut(page, name)[1]
 
 
 def write(page: str, name: str, text: str) -> None:
-    """Put a text there, whole or not at all."""
+    """Replace the text that `read` returns, in full or not at all."""
     before, _, after = _cut(page, name)
     with replacing(DOCS / page) as new:
         new.write_text(f"{before}{text}{after}")

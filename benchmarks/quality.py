@@ -1,15 +1,17 @@
-"""How well measures rank blurred images as people do: `python -m benchmarks.quality --data FOLDER`.
+"""Test how well measures rank blurred images as people do: `python -m benchmarks.quality --data FOLDER`.
 
-FOLDER is one of these as their authors give them out, told apart by its files; of each, the blurred images alone:
+FOLDER holds one of these data sets, with the files that its authors distribute. The files tell which data set it is.
+Only the blurred images are used:
 
-- TID2013 (`mos_with_names.txt`), its distortion 8; or its blurred part rebuilt (`scores.csv`, `ref`, `dist`)
-- LIVE release 2 (`gblur/info.txt`, `refimgs`, `dmos.mat`), its Gaussian blur
-- KADID-10k (`dmos.csv`, `images`), its distortions 1 to 3
+- TID2013 (`mos_with_names.txt`): distortion 8. A rebuild of its blurred part works too (`scores.csv`, `ref`, `dist`).
+- LIVE release 2 (`gblur/info.txt`, `refimgs`, `dmos.mat`): the Gaussian blur.
+- KADID-10k (`dmos.csv`, `images`): distortions 1 to 3.
 
-Images are compared as luma, 0..255 for PSNR, SSIM, MS-SSIM and GMSD. SROCC and KROCC are the absolute rank correlations
-with people's scores, PLCC the linear one after a logistic curve of five parameters was fitted. The interval holds the
-SROCC of 95 % of 1000 bootstrap samples of the reference photos. The strength of the blur, where the data have it, is a
-measure too: what does not beat it says nothing of the pictures.
+Images are compared as luma. PSNR, SSIM, MS-SSIM and GMSD use values in 0..255. SROCC and KROCC are the absolute rank
+correlations with people's scores. PLCC is the absolute linear correlation after fitting a logistic curve with five
+parameters. The interval holds the SROCC of 95 % of 1000 bootstrap samples of the reference photos. Where the data set
+gives the strength of the blur, the strength is listed as a measure too. A measure that does not beat it says nothing
+about the pictures.
 """
 
 import argparse
@@ -33,7 +35,7 @@ SAMPLES = 1000
 
 
 class Item(NamedTuple):
-    """A blurred image, its reference, people's score of it, and the strength of its blur, NaN if unknown."""
+    """A blurred image, its reference, people's score of it, and the strength of its blur (NaN if unknown)."""
 
     image: Path
     reference: Path
@@ -42,7 +44,7 @@ class Item(NamedTuple):
 
 
 def items_of(folder: Path) -> list[Item]:
-    """The blurred images of a data set, whichever it is."""
+    """Return the blurred images of a data set, in any of the known layouts."""
     for file, load in LAYOUTS.items():
         if (folder / file).exists():
             return list(load(folder))
@@ -66,7 +68,7 @@ def _tid2013(folder: Path) -> Iterator[Item]:
 
 
 def _live(folder: Path) -> Iterator[Item]:
-    # Of all images in the order of the distortions, 227 and 233 JPEGs, 174 of noise, then blur.
+    # All images are listed by distortion: 227 JPEG 2000, 233 JPEG, 174 noise, then blur.
     mat = io.loadmat(folder / "dmos.mat")
     scores, originals = mat["dmos"].ravel()[634:808], mat["orgs"].ravel()[634:808]
     for line in (folder / "gblur" / "info.txt").read_text().splitlines():
@@ -96,12 +98,12 @@ LAYOUTS: dict[str, Callable[[Path], Iterator[Item]]] = {
 
 
 def _found(path: Path) -> Path:
-    """The file of this name, in whichever case it is written."""
+    """Return the file with this name, ignoring case."""
     return next((x for x in path.parent.iterdir() if x.stem.lower() == path.stem.lower()), path)
 
 
 def measure(items: list[Item]) -> dict[str, np.ndarray]:
-    """Every measure of every image; of BlurSim every option set."""
+    """Compute every measure for every image, and BlurSim with every option set."""
     import torch
     from skimage.metrics import peak_signal_noise_ratio, structural_similarity
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure as ms_ssim
@@ -132,7 +134,7 @@ OPTION_SETS: list[Any] = list(itertools.product(("magnitude", "complex", "log"),
 
 
 def gmsd(a: np.ndarray, b: np.ndarray) -> float:
-    """Gradient magnitude similarity deviation for values 0..255 (Xue, Zhang, Mou and Bovik, 2014)."""
+    """Compute the gradient magnitude similarity deviation for values in 0..255 (Xue, Zhang, Mou and Bovik, 2014)."""
     prewitt = np.array([[1, 0, -1]] * 3) / 3
 
     def gradient(x: np.ndarray) -> np.ndarray:
@@ -145,7 +147,7 @@ def gmsd(a: np.ndarray, b: np.ndarray) -> float:
 
 
 class Rank(NamedTuple):
-    """A measure's SROCC, KROCC and PLCC, and the interval of the first."""
+    """The SROCC, KROCC and PLCC of a measure, and the interval of its SROCC."""
 
     srocc: float
     krocc: float
@@ -155,7 +157,7 @@ class Rank(NamedTuple):
 
 
 def rank(values: np.ndarray, items: list[Item]) -> Rank:
-    """How a measure goes with people's scores."""
+    """Correlate a measure with people's scores."""
     scores = np.array([item.score for item in items])
     references = np.array([str(item.reference) for item in items])
     names, generator = np.unique(references), np.random.default_rng(0)
@@ -174,7 +176,7 @@ def _correlation(kind: Callable[..., Any], x: np.ndarray, y: np.ndarray) -> floa
 
 
 def _fitted(values: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """The scores that a logistic curve of five parameters gives for the values, as is usual before PLCC."""
+    """Predict the scores from the values by fitting a logistic curve with five parameters, as is usual before PLCC."""
 
     def curve(x: np.ndarray, a: float, b: float, c: float, d: float, e: float) -> np.ndarray:
         return a * (0.5 - 1 / (1 + np.exp(np.clip(b * (x - c), -50, 50)))) + d * x + e
@@ -187,7 +189,7 @@ def _fitted(values: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def table(ranks: dict[str, Rank]) -> str:
-    """The Markdown table: of BlurSim each reading at alpha 0.8, and at the alpha that ranks best here."""
+    """Return the Markdown table. It shows BlurSim at alpha 0.8 and at the alpha that ranks best here."""
     ours = {name: found for name, found in ranks.items() if name.split(",")[0] in ("magnitude", "complex", "log")}
     others = {name: found for name, found in ranks.items() if name not in ours}
     shown = dict(others)
@@ -204,7 +206,7 @@ def table(ranks: dict[str, Rank]) -> str:
 
 
 def draw(values: dict[str, np.ndarray], items: list[Item], names: list[str]) -> Figure:
-    """People's scores against some measures."""
+    """Plot people's scores against some measures."""
     scores = [item.score for item in items]
     figure = Figure(figsize=(4 * len(names), 3.6), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), sharey=True, squeeze=False)[0], names, strict=True):
@@ -215,7 +217,7 @@ def draw(values: dict[str, np.ndarray], items: list[Item], names: list[str]) -> 
 
 
 def main() -> None:
-    """Measure, print the table, and write what is asked for."""
+    """Measure, print the table, and write the files asked for."""
     parser = argparse.ArgumentParser(description="How well measures rank blurred images as people do.")
     parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="the data set")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all values and ranks")

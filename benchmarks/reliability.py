@@ -1,8 +1,9 @@
-"""What the long tests have shown: `python -m benchmarks.reliability [ROW ...]`, an hour or more for all rows.
+"""Run the long tests, and record what they show: `python -m benchmarks.reliability [ROW ...]`.
 
-Runs the command of each row, or of those named, and puts the row into the table of docs/reliability.md as soon as it
-has ended, so that what was measured before an interruption is kept. `code` tells by which version of the packages: the
-start of a hash of their files, those now given by `--code`. Exits with 1 if a row does not hold.
+All rows together take an hour or more. The script runs the command of each row, or of the rows named. It writes each
+row into the table of docs/reliability.md as soon as its command has ended, so an interruption keeps what was measured
+before. The column `code` is the version of the packages that was tested: the start of a hash of their files. `--code`
+prints the current version. The exit status is 1 if a row does not hold.
 """
 
 import argparse
@@ -27,7 +28,7 @@ HEAD = "| what | promise | found | holds | command | minutes | code |\n|---|---|
 
 
 class Result(NamedTuple):
-    """What a command came to: of pytest, how many tests passed and failed, and the figures recorded by name."""
+    """The result of a command. For pytest, it has the numbers of passed and failed tests, and the recorded figures."""
 
     code: int
     output: str
@@ -36,18 +37,21 @@ class Result(NamedTuple):
     figures: dict[str, list[float]]
 
     def total(self, name: str) -> str:
-        """The sum of what was recorded under a name."""
+        """Return the sum of the figures recorded under a name."""
         return f"{sum(self.figures.get(name, [])):,.0f}"
 
     def largest(self, *parts: str, form: str = ".0e") -> str:
-        """The largest of the figures whose names, cut at commas, have all these parts, and of values if these do."""
+        """Return the largest of the figures whose comma-separated names have all these parts.
+
+        Figures with "value" in their names count only if "value" is one of the parts.
+        """
         named = [(set(key.split(", ")), xs) for key, xs in self.figures.items()]
         found = [x for key, xs in named if set(parts) <= key and ("value" in key) == ("value" in parts) for x in xs]
         return format(max(found), form) if found else "no figure"
 
 
 class Row(NamedTuple):
-    """One line of the table: `found` says what a result shows."""
+    """One row of the table. `found` describes what a result shows."""
 
     what: str
     promise: str
@@ -56,12 +60,15 @@ class Row(NamedTuple):
 
 
 def test(arguments: str) -> str:
-    """The command that runs these tests, long ones among them."""
+    """Return the command that runs these tests, including slow ones."""
     return f"python -m pytest -m 'slow or not slow' {arguments}"
 
 
 def of_nearly(result: Result) -> str:
-    """Largest figures by spectrum and image, of noise the median too, of the sharp photo those of each move."""
+    """Describe the largest figures by spectrum and image.
+
+    Noise also has a median. The 8-bit photo has one figure per change.
+    """
     moves = (("one pixel", "one ulp"), ("every pixel", "one ulp"), ("times 1 + 1e-6",))
     return "; ".join(
         f"`{spectrum}`: value {result.largest(spectrum, 'value')}, gradients: 100 of noise "
@@ -73,7 +80,7 @@ def of_nearly(result: Result) -> str:
 
 
 def of_steps(result: Result) -> str:
-    """Compilations and memory, by name."""
+    """Describe the compilations and the growth of memory, by framework."""
     parts = []
     for name in ("jax", "torch", "torch.compile"):
         compiled = "" if name == "torch" else f"{result.largest(name, 'compiled', form='.0f')} compilations, "
@@ -82,7 +89,7 @@ def of_steps(result: Result) -> str:
 
 
 def of_sizes(result: Result) -> str:
-    """Memory, in JAX that of a size too."""
+    """Describe the memory, in JAX also the memory per image size."""
     jax = {name: result.largest("jax", name, form=".0f") for name in ("MiB a size", "highest MiB", "MiB kept")}
     return (
         f"PyTorch: {result.largest('torch', 'highest MiB', form='.1f')} MiB at most. JAX, cleared every 4 sizes: "
@@ -198,13 +205,13 @@ ROWS = {
 
 
 def code() -> str:
-    """The start of a hash of what both packages' files say."""
+    """Return the start of a hash of the files of both packages."""
     files = sorted(path for package in ("blursim_jax", "blursim_torch") for path in (ROOT / package).rglob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:8]
 
 
 def run(command: str) -> Result:
-    """Run a command in the repository, with this Python first on the path."""
+    """Run a command in the repository, with this Python first on `PATH`."""
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         # A framework that is not installed is a failure, not a skip.
@@ -228,7 +235,7 @@ def run(command: str) -> Result:
 
 
 def write(what: str, line: str) -> None:
-    """Put a row in place of the one of that name, or in its order."""
+    """Replace the row of that name, or insert it in the order of `ROWS`."""
     lines = {
         kept.split(" | ")[0].removeprefix("| "): kept for kept in page.read("reliability.md", "table").splitlines()
     }
@@ -238,7 +245,7 @@ def write(what: str, line: str) -> None:
 
 
 def main() -> int:
-    """Run the rows named on the command line, or all."""
+    """Run the rows named on the command line, or all rows."""
     parser = argparse.ArgumentParser(description="Run the long tests, and write down what they show.")
     parser.add_argument("rows", nargs="*", metavar="ROW", help=f"out of {', '.join(ROWS)}; all, if none is given")
     parser.add_argument("--code", action="store_true", help="print the version of the packages, and run nothing")
@@ -260,7 +267,7 @@ def main() -> int:
         if result.code == 0 and (result.passed or "pytest" not in row.command):
             verdict = "yes"
         else:
-            # Only what is not at hand may be left out: a tool that is not installed, a GPU, a list of vulnerabilities.
+            # Only a missing tool, GPU or list of vulnerabilities makes a row "not run". Anything else is a failure.
             absent = result.code == 127 or (name == "accelerator" and result.code == 0)
             absent |= name == "audit" and "could not be audited" in result.output
             verdict = "not run" if absent else "**no**"
@@ -271,7 +278,7 @@ def main() -> int:
         console.print(f"{name}: {verdict}: {found} ({minutes:.1f} min)")
         if verdict == "**no**":
             broken.append(name)
-        # Of mutants, for the list of those that the tests do not notice.
+        # The output of "mutation" lists the mutants that the tests do not notice.
         if verdict == "**no**" or name == "mutation":
             console.print(result.output[-9000:], markup=False, highlight=False)
     return 1 if broken else 0

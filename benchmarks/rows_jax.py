@@ -1,4 +1,4 @@
-"""The rows of `python -m benchmarks.speed` in JAX: what is timed for an image shape (N, C, H, W)."""
+"""The rows of `python -m benchmarks.speed` in JAX: the functions to time for an image shape (N, C, H, W)."""
 
 import time
 from collections.abc import Callable
@@ -17,7 +17,7 @@ Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
 
 def rows(shape: tuple[int, int, int, int], part: str, gradient: bool) -> dict[str, Callable[[], Any]]:
-    """What to time: the floor, and of a part of the benchmark each loss, or the loss and its gradient."""
+    """Return the functions to time by name: the floor and each loss of the part, with its gradient if `gradient`."""
     images = np.random.default_rng(0).random((2, *shape), np.float32)
     a, b = jnp.asarray(images)
     losses: dict[str, Loss] = {"BlurSim": blursim}
@@ -38,7 +38,7 @@ def rows(shape: tuple[int, int, int, int], part: str, gradient: bool) -> dict[st
 
 
 def memory(side: int) -> dict[str, float]:
-    """The most memory that value and gradient take beyond the inputs, in images of that side."""
+    """Return the peak memory of value and gradient beyond the inputs, as a multiple of one image of that side."""
     a, b = (jnp.asarray(np.random.default_rng(seed).random((side, side), np.float32)) for seed in (0, 1))
     compiled = jax.jit(jax.value_and_grad(blursim)).lower(a, b).compile()
     found: Any = compiled.memory_analysis()
@@ -50,7 +50,7 @@ def memory(side: int) -> dict[str, float]:
 
 
 def first_call(side: int) -> float:
-    """Seconds that the first value and gradient take, compilation among them."""
+    """Return how many seconds the first value and gradient take, including compilation."""
     a, b = jnp.asarray(np.random.default_rng(0).random((2, side, side), np.float32))
     start = time.perf_counter()
     jax.block_until_ready(jax.jit(jax.value_and_grad(blursim))(a, b))
@@ -58,47 +58,47 @@ def first_call(side: int) -> float:
 
 
 def derive(loss: Loss, gradient: bool) -> Callable[[jax.Array, jax.Array], Any]:
-    """The loss, or the loss and its gradient."""
+    """Return the loss function, or a function that returns the loss and its gradient."""
     return jax.value_and_grad(loss) if gradient else loss
 
 
 def prepare(function: Callable, a: jax.Array, b: jax.Array) -> Callable[[], Any]:
-    """Compile, and call to the end of the work."""
+    """Compile the function, and return a call that waits for its result."""
     compiled = jax.jit(function)
     return lambda: jax.block_until_ready(compiled(a, b))
 
 
 def floor(a: jax.Array, b: jax.Array) -> Any:
-    """The transforms that the formula cannot do without, with MSE."""
+    """Compute MSE and the transforms that the formula cannot do without."""
     return mse(a, b), jnp.fft.rfft2(a), jnp.fft.rfft2(b)
 
 
 def floor_gradient(a: jax.Array, b: jax.Array) -> Any:
-    """The transforms that the gradient cannot do without, with MSE."""
+    """Compute MSE and the transforms that the gradient cannot do without."""
     return mse(a, b), jnp.fft.irfft2(jnp.fft.rfft2(a), s=a.shape[-2:]), jnp.fft.rfft2(b)
 
 
 def mse(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Mean squared error."""
+    """Compute the mean squared error."""
     return jnp.mean(optax.squared_error(a, b))
 
 
 def l1(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Mean absolute error."""
+    """Compute the mean absolute error."""
     return jnp.mean(jnp.abs(a - b))
 
 
 def l1_of_ffts(a: jax.Array, b: jax.Array) -> jax.Array:
-    """The frequency loss of MIMO-UNet (Cho et al., 2021), on half spectra."""
+    """Compute the frequency loss of MIMO-UNet (Cho et al., 2021), on half spectra."""
     difference = jnp.fft.rfft2(a) - jnp.fft.rfft2(b)
     return (jnp.mean(jnp.abs(difference.real)) + jnp.mean(jnp.abs(difference.imag))) / 2
 
 
 def plain(a: jax.Array, b: jax.Array) -> jax.Array:
-    """BlurSim as the formula reads, for images without zeros in spectrum or edges."""
+    """Compute BlurSim directly from its formula, for images without zeros in the spectrum or the edges."""
     area = a.shape[-2] * a.shape[-1]
     squares = (jnp.abs(jnp.fft.rfft2(a)) - jnp.abs(jnp.fft.rfft2(b))) ** 2
-    # Of an even width, every column of the half spectrum but the first and the last stands for two.
+    # For an even width, every column of the half spectrum except the first and the last counts twice.
     twice = 2 * jnp.sum(squares, axis=(-2, -1)) - jnp.sum(squares[..., [0, -1]], axis=(-2, -1))
     edges = sobel_magnitude(a) - sobel_magnitude(b)
     general = jnp.sqrt(twice) / area
@@ -107,10 +107,10 @@ def plain(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def sobel_magnitude(x: jax.Array) -> jax.Array:
-    """Sobel gradient magnitude by convolution."""
+    """Compute the Sobel gradient magnitude by convolution."""
     smooth, difference = jnp.array([1.0, 4, 6, 4, 1]), jnp.array([-1.0, -2, 0, 2, 1])
     kernels = jnp.stack([jnp.outer(smooth, difference), jnp.outer(difference, smooth)])[:, None]
     padded = jnp.pad(x.reshape(-1, 1, *x.shape[-2:]), ((0, 0), (0, 0), (2, 2), (2, 2)), mode="reflect")
     derivatives = lax.conv_general_dilated(padded, kernels, (1, 1), "VALID")
-    # Both derivatives are 0 in the corners, where the square root has no gradient.
+    # Both derivatives are 0 in the corners, and the square root has no gradient at 0.
     return jnp.sqrt(jnp.sum(derivatives**2, axis=1) + 1e-12).reshape(x.shape)

@@ -1,4 +1,4 @@
-"""The rows of `python -m benchmarks.speed` in PyTorch: what is timed for an image shape (N, C, H, W)."""
+"""The rows of `python -m benchmarks.speed` in PyTorch: the functions to time for an image shape (N, C, H, W)."""
 
 import time
 import warnings
@@ -18,7 +18,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def rows(shape: tuple[int, int, int, int], part: str, gradient: bool) -> dict[str, Callable[[], Any]]:
-    """What to time: the floor, and of a part of the benchmark each loss, or the loss and its gradient."""
+    """Return the functions to time by name: the floor and each loss of the part, with its gradient if `gradient`."""
     a, b = torch.from_numpy(np.random.default_rng(0).random((2, *shape), np.float32))
     losses: dict[str, Loss] = {"BlurSim": blursim}
     if part == "options":
@@ -34,7 +34,10 @@ def rows(shape: tuple[int, int, int, int], part: str, gradient: bool) -> dict[st
 
 
 def compiled_rows(shape: tuple[int, int, int, int], part: str, gradient: bool) -> dict[str, Callable[[], Any]]:
-    """BlurSim and the plain formula under `torch.compile`, in a process of its own: it changes how memory is had."""
+    """Return BlurSim and the plain formula under `torch.compile`.
+
+    They need their own process, because `torch.compile` changes how memory is allocated.
+    """
     warnings.filterwarnings("ignore", message="Torchinductor does not support code generation for complex")
     torch._dynamo.reset()
     a, b = torch.from_numpy(np.random.default_rng(0).random((2, *shape), np.float32))
@@ -43,7 +46,7 @@ def compiled_rows(shape: tuple[int, int, int, int], part: str, gradient: bool) -
 
 
 def peers(shape: tuple[int, int, int, int]) -> dict[str, Loss]:
-    """Losses that images are compared by."""
+    """Return other losses that compare images."""
     from focal_frequency_loss import FocalFrequencyLoss  # pyright: ignore[reportMissingImports]
     from kornia.filters import sobel  # pyright: ignore[reportMissingImports]
     from kornia.losses import ssim_loss  # pyright: ignore[reportMissingImports]
@@ -69,15 +72,15 @@ def peers(shape: tuple[int, int, int, int]) -> dict[str, Loss]:
 
 
 def memory(side: int) -> dict[str, float]:
-    """The most memory that value and gradient take beyond the inputs, in images of that side."""
+    """Return the peak memory of value and gradient beyond the inputs, as a multiple of one image of that side."""
     a, b = torch.from_numpy(np.random.default_rng(0).random((2, side, side), np.float32))
-    # Threads and libraries first.
+    # Start threads and load libraries before measuring.
     prepare(blursim, True, a[:256, :256], b[:256, :256])()
     return {"memory at 4096x4096, resident, images": peak_of(prepare(blursim, True, a, b)) / a.nbytes}
 
 
 def first_call(side: int) -> float:
-    """Seconds that the first value and gradient take."""
+    """Return how many seconds the first value and gradient take."""
     a, b = torch.from_numpy(np.random.default_rng(0).random((2, side, side), np.float32))
     start = time.perf_counter()
     prepare(blursim, True, a, b)()
@@ -85,7 +88,7 @@ def first_call(side: int) -> float:
 
 
 def prepare(loss: Loss, gradient: bool, a: Tensor, b: Tensor) -> Callable[[], Any]:
-    """The loss, or the loss and its gradient by the first argument."""
+    """Return a function that computes the loss, with its gradient in the first argument if `gradient`."""
 
     def run() -> Any:
         x = a.detach().requires_grad_()
@@ -96,30 +99,30 @@ def prepare(loss: Loss, gradient: bool, a: Tensor, b: Tensor) -> Callable[[], An
 
 
 def floor(a: Tensor, b: Tensor) -> Any:
-    """The transforms that the formula cannot do without, with MSE."""
+    """Compute MSE and the transforms that the formula cannot do without."""
     return mse_loss(a, b), torch.fft.rfft2(a), torch.fft.rfft2(b)
 
 
 def floor_gradient(a: Tensor, b: Tensor) -> Any:
-    """The transforms that the gradient cannot do without, with MSE."""
+    """Compute MSE and the transforms that the gradient cannot do without."""
     return mse_loss(a, b), torch.fft.irfft2(torch.fft.rfft2(a), s=a.shape[-2:]), torch.fft.rfft2(b)
 
 
 def l1(a: Tensor, b: Tensor) -> Tensor:
-    """Mean absolute error."""
+    """Compute the mean absolute error."""
     return l1_loss(a, b)
 
 
 def l1_of_ffts(a: Tensor, b: Tensor) -> Tensor:
-    """The frequency loss of MIMO-UNet (Cho et al., 2021), on half spectra."""
+    """Compute the frequency loss of MIMO-UNet (Cho et al., 2021), on half spectra."""
     return l1_loss(torch.view_as_real(torch.fft.rfft2(a)), torch.view_as_real(torch.fft.rfft2(b)))
 
 
 def plain(a: Tensor, b: Tensor) -> Tensor:
-    """BlurSim as the formula reads, for images without zeros in spectrum or edges."""
+    """Compute BlurSim directly from its formula, for images without zeros in the spectrum or the edges."""
     area = a.shape[-2] * a.shape[-1]
     squares = (torch.fft.rfft2(a).abs() - torch.fft.rfft2(b).abs()) ** 2
-    # Of an even width, every column of the half spectrum but the first and the last stands for two.
+    # For an even width, every column of the half spectrum except the first and the last counts twice.
     twice = 2 * torch.sum(squares, dim=(-2, -1)) - torch.sum(squares[..., [0, -1]], dim=(-2, -1))
     edges = sobel_magnitude(a) - sobel_magnitude(b)
     general = torch.sqrt(twice) / area
@@ -128,17 +131,17 @@ def plain(a: Tensor, b: Tensor) -> Tensor:
 
 
 def sobel_magnitude(x: Tensor) -> Tensor:
-    """Sobel gradient magnitude by convolution."""
+    """Compute the Sobel gradient magnitude by convolution."""
     smooth, difference = torch.tensor([1.0, 4, 6, 4, 1]), torch.tensor([-1.0, -2, 0, 2, 1])
     kernels = torch.stack([torch.outer(smooth, difference), torch.outer(difference, smooth)])[:, None]
     padded = pad(x.flatten(0, -3)[:, None], (2, 2, 2, 2), mode="reflect")
-    # Both derivatives are 0 in the corners, where the square root has no gradient.
+    # Both derivatives are 0 in the corners, and the square root has no gradient at 0.
     magnitude = torch.sqrt(torch.sum(conv2d(padded, kernels) ** 2, dim=1) + 1e-12)
     return magnitude.reshape(x.shape)
 
 
 def released(a: Tensor, b: Tensor) -> float:
-    """What the released code computes, by OpenCV, plane by plane: a value without a gradient."""
+    """Compute what the released code does, with OpenCV, plane by plane. There is no gradient."""
     values = []
     for x, y in zip(a.flatten(0, -3).numpy(), b.flatten(0, -3).numpy(), strict=True):
         spectra = []

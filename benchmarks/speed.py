@@ -1,8 +1,9 @@
-"""How fast BlurSim is, beside other losses: `python -m benchmarks.speed [PART ...]`, after `pip install '.[bench]'`.
+"""Time BlurSim and other losses: `python -m benchmarks.speed [PART ...]`, after `pip install '.[bench]'`.
 
-Every engine has a process of its own. They take turns, row by row in random order, and of each row the second of two
-calls is timed, so that it finds its own data in cache and the other engines at rest. Given are medians, and ratios to
-the floor of the framework: two forward real transforms, for the gradient an inverse one, and MSE.
+Every engine has its own process. The engines take turns, row by row in random order. Each turn calls a row twice and
+times the second call, so that its data are in the cache and the other engines are idle. The tables show medians, and
+ratios to the floor of the framework. The floor is MSE and two forward real transforms. With the gradient, it also has
+one inverse transform.
 
 Each part is written into docs/speed.md, docs/speed.json and docs/speed.png as soon as it has ended.
 """
@@ -42,30 +43,30 @@ OPTIONS = [
         ("magnitude", "complex", "log"), ("area", "relative"), (3, 5, 7)
     )
 ]
-# The row that computes what the original does.
+# The name of the row that computes what the original does.
 AS_RELEASED = 'BlurSim, "complex"'
-# By engine, the module and function that make its rows; those of `torch.compile` are held to the floor of PyTorch.
+# The module and function that make the rows of each engine. `torch.compile` is compared with the floor of PyTorch.
 ENGINES = {
     "JAX": ("rows_jax", "rows"),
     "PyTorch": ("rows_torch", "rows"),
     "torch.compile": ("rows_torch", "compiled_rows"),
 }
 REPEATS = 30
-# So long, and no longer, are large images repeated beyond 7 times.
+# Every row is timed at least 7 times. Large images are not repeated further after this many seconds.
 SECONDS = 60
 MODES = {"value": False, "value and gradient": True}
 
-# One time: engine, shape, mode, row, quartiles in ms, ratio to the floor.
+# One measured time: engine, shape, mode, row, quartiles in ms, ratio to the floor.
 Figure = dict[str, Any]
 
 
 def name_of(options: dict[str, Any]) -> str:
-    """What a set of options is called in the tables."""
+    """Return the name of an option set in the tables."""
     return f"{options['spectrum']}, {options['normalization']}, {options['sobel_kernel_size']}"
 
 
 class Engine:
-    """A process that has one framework."""
+    """A process that runs one framework."""
 
     def __init__(self, name: str) -> None:
         context = multiprocessing.get_context("spawn")
@@ -74,7 +75,7 @@ class Engine:
         self.process.start()
 
     def ask(self, *question: Any) -> Any:
-        """Send a question, and wait for its answer."""
+        """Send a question, and wait for the answer."""
         self.pipe.send(question)
         answer = self.pipe.recv()
         if isinstance(answer, Exception):
@@ -83,7 +84,11 @@ class Engine:
 
 
 def serve(module: str, rows: str, pipe: Any) -> None:
-    """Answer an engine's questions: for versions, for rows to be prepared and named, for the time of one row."""
+    """Answer questions in an engine's process.
+
+    "rows" prepares the rows and returns their names. "time" returns the time of one row in ms. Any other question is
+    the name of a function of the module, such as "memory".
+    """
     framework = importlib.import_module(f"benchmarks.{module}")
     functions: dict[str, Callable[[], Any]] = {}
     while True:
@@ -111,7 +116,7 @@ def serve(module: str, rows: str, pipe: Any) -> None:
 
 
 def measure(engines: dict[str, Engine], shape: tuple[int, ...], part: str, mode: str) -> list[Figure]:
-    """Time every row of a part for one shape and mode."""
+    """Time every row of a part for one shape and one mode."""
     rows = [(name, row) for name, engine in engines.items() for row in engine.ask("rows", shape, part, MODES[mode])]
     times: dict[tuple[str, str], list[float]] = {row: [] for row in rows}
     start, rng = time.perf_counter(), random.Random(0)
@@ -131,25 +136,25 @@ def measure(engines: dict[str, Engine], shape: tuple[int, ...], part: str, mode:
 
 
 def peers() -> list[Figure]:
-    """BlurSim beside other losses, at all shapes."""
+    """Time BlurSim and other losses, for all shapes."""
     engines = {name: Engine(name) for name in ENGINES}
     return [f for shape in SHAPES for mode in MODES for f in measure(engines, shape, "peers", mode)]
 
 
 def options() -> list[Figure]:
-    """Every set of options, at one shape."""
+    """Time every option set, for one shape."""
     engines = {name: Engine(name) for name in ("JAX", "PyTorch")}
     return [f for mode in MODES for f in measure(engines, SHAPES[0], "options", mode)]
 
 
 def scaling() -> list[Figure]:
-    """Value and gradient of images of many sizes, and of batches."""
+    """Time value and gradient for many image sizes and batch sizes."""
     engines = {name: Engine(name) for name in ("JAX", "PyTorch")}
     return [f for shape in SCALING for f in measure(engines, shape, "scaling", "value and gradient")]
 
 
 def cost() -> list[Figure]:
-    """Memory, the first call, and the import, each in processes of its own."""
+    """Measure the memory, the first call and the import, each in its own process."""
     figures = []
     for name, package, framework in (("JAX", "blursim_jax", "jax"), ("PyTorch", "blursim_torch", "torch")):
         found = Engine(name).ask("memory", 4096)
@@ -163,9 +168,9 @@ def cost() -> list[Figure]:
 
 
 def peak_of(function: Callable[[], Any]) -> int:
-    """By how many bytes resident memory rises during a call, on Linux."""
+    """Return by how many bytes the resident memory rises during a call, on Linux."""
     gc.collect()
-    # Sets the mark of the most memory that the process has had to what it has.
+    # This resets the peak memory of the process to its current memory.
     Path("/proc/self/clear_refs").write_text("5")
     before = psutil.Process().memory_info().rss
     function()
@@ -174,14 +179,14 @@ def peak_of(function: Callable[[], Any]) -> int:
 
 
 def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     head = list(head)
     rows = [head, ["---"] * len(head), *lines]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def cell(figures: list[Figure], **wanted: Any) -> str:
-    """The time and ratio of the figure that has all that is wanted, nothing if there is none."""
+    """Return the time and ratio of the first figure with all the wanted values, or an empty string if there is none."""
     for figure in figures:
         if all(figure[key] == value for key, value in wanted.items()):
             return f"{figure['ms'][1]:,.1f} ms, {figure['floors']:.1f}"
@@ -189,7 +194,7 @@ def cell(figures: list[Figure], **wanted: Any) -> str:
 
 
 def of_peers(figures: list[Figure]) -> str:
-    """Two tables, rows by engine."""
+    """Return one table per mode, with one row per engine and loss."""
     text = ""
     for mode in MODES:
         rows = dict.fromkeys((f["engine"], f["row"]) for f in figures if f["mode"] == mode)
@@ -203,7 +208,7 @@ def of_peers(figures: list[Figure]) -> str:
 
 
 def of_options(figures: list[Figure]) -> str:
-    """A table, rows by options."""
+    """Return a table with one row per option set."""
     names = [(engine, mode) for engine in ("JAX", "PyTorch") for mode in MODES]
     lines = (
         [row, *(cell(figures, engine=engine, mode=mode, row=row) for engine, mode in names)]
@@ -213,7 +218,7 @@ def of_options(figures: list[Figure]) -> str:
 
 
 def of_scaling(figures: list[Figure]) -> str:
-    """A table, rows by shape: nanoseconds a pixel, ratio to the floor."""
+    """Return a table with one row per shape: nanoseconds per pixel, of BlurSim and of the floor."""
     lines = []
     for shape in dict.fromkeys(tuple(f["shape"]) for f in figures):
         line = ["x".join(map(str, shape))]
@@ -226,12 +231,12 @@ def of_scaling(figures: list[Figure]) -> str:
 
 
 def of_cost(figures: list[Figure]) -> str:
-    """A table, a row a figure."""
+    """Return a table with one row per figure."""
     return table(["engine", "what", "figure"], ([f["engine"], f["row"], f"{f['figure']:.3g}"] for f in figures))
 
 
 def plot(figures: list[Figure], path: Path) -> None:
-    """Bars of value and gradient at the first shape."""
+    """Draw bars for the times of value and gradient at the first shape."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -265,7 +270,7 @@ PARTS = {
 
 
 def main() -> None:
-    """Run the parts named on the command line, or all."""
+    """Run the parts named on the command line, or all parts."""
     parser = argparse.ArgumentParser(description="Time BlurSim beside other losses.")
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"out of {', '.join(PARTS)}; all, if none is given")
     names = parser.parse_args().parts
@@ -275,7 +280,7 @@ def main() -> None:
     store = page.DOCS / "speed.json"
     for name in names or PARTS:
         run, show = PARTS[name]
-        # First, as it fails where a peer is missing.
+        # This comes first, because it fails if a peer is not installed.
         machine = versions()
         figures = run()
         found = json.loads(store.read_text()) if store.exists() else {}
@@ -291,7 +296,7 @@ def main() -> None:
 
 
 def versions() -> dict[str, str]:
-    """Of the machine, the frameworks and the peers."""
+    """Return the processor, the number of cores, and the versions of the frameworks and peers."""
     from importlib.metadata import version
 
     about = Path("/proc/cpuinfo")

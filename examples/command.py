@@ -1,4 +1,4 @@
-"""What the example commands share: errors in one line, and folders and files that never replace anything unasked."""
+"""Helpers of the example scripts: one-line errors, and output files and folders that replace nothing unless asked."""
 
 import hashlib
 import json
@@ -11,20 +11,30 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from typer.exceptions import TyperException
 
+# The options of both training scripts.
 Loss = Literal["ffts+blursim", "blursim", "ffts", "l1", "mse"]
+LossOption = Annotated[Loss, typer.Option(help="What to minimise; ffts: an L1 of Fourier transforms.")]
+Steps = Annotated[int, typer.Option(min=1, help="How many steps to train.")]
+RunFolder = Annotated[Path, typer.Option(help="A new folder for checkpoints and results.")]
+# JAX takes a seed modulo 2^32.
+Seed = Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Decides the first weights and the crops.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Crops per step.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in --out.")]
 
 
 class UserError(Exception):
-    """What the user has to know, in one line."""
+    """An error to report to the user in one line."""
 
 
 def run(command: Callable[..., Any]) -> NoReturn:
-    """Run a command line: what goes wrong is one line on stderr and exit status 2."""
+    """Run a command line. An error prints one line on stderr and exits with status 2."""
     app = typer.Typer(add_completion=False)
     app.command()(command)
     try:
@@ -40,7 +50,7 @@ def run(command: Callable[..., Any]) -> NoReturn:
 
 
 def catch_signals() -> threading.Event:
-    """From now on, Ctrl-C and a request to terminate set the event returned, and do not break off anything."""
+    """Make Ctrl-C and SIGTERM set the returned event instead of stopping the process."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -48,17 +58,17 @@ def catch_signals() -> threading.Event:
 
 
 def open_run(out: Path, resume: bool, settings: Mapping[str, Any]) -> int:
-    """See that a run can start in the folder `out`, or go on there, and return after which step.
+    """Check that a run can start or resume in the folder `out`, and return how many steps are already done.
 
     A new run needs a new or an empty folder. A resumed one needs the same settings and an undamaged checkpoint.
 
     Args:
-        out: The folder; made if it is not there.
-        resume: Whether to go on with the run in it.
-        settings: What a run is not the same without.
+        out: The folder. It is created if it does not exist.
+        resume: Whether to resume the run in it.
+        settings: The settings that a resumed run must share.
 
     Raises:
-        UserError: If it can not.
+        UserError: If the run cannot start or resume.
     """
     step = _check_run(out, settings) if resume else 0
     if not resume and out.is_dir() and any(out.iterdir()):
@@ -72,10 +82,10 @@ def open_run(out: Path, resume: bool, settings: Mapping[str, Any]) -> int:
 
 
 def check_file(out: Path, force: bool) -> None:
-    """See that the file `out` can be written, and is not there yet unless `force` lets it be replaced.
+    """Check that the file `out` can be written. Without `force`, it must not exist yet.
 
     Raises:
-        UserError: If it is not so.
+        UserError: If this check fails.
     """
     if out.is_dir():
         raise UserError(f"{out} is a folder; name a file in it")
@@ -87,15 +97,36 @@ def check_file(out: Path, force: bool) -> None:
         raise UserError(f"cannot write to the folder {out.parent}: {error.strerror}") from error
 
 
+def is_due(step: int, steps: int) -> bool:
+    """Return whether to save and report after this step: after each tenth of the steps, and at the end."""
+    return step % max(1, steps // 10) == 0 or step == steps
+
+
+@contextmanager
+def show_progress(first_step: int, steps: int) -> Iterator[Callable[[int, str], None]]:
+    """Yield a function that shows the step and a text, in a progress bar or, without a terminal, as lines."""
+    console = Console()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("first step", total=steps, completed=first_step)
+
+        def show(step: int, text: str) -> None:
+            progress.update(task, completed=step, description=text)
+            if not console.is_terminal and is_due(step, steps):
+                console.print(f"step {step} of {steps}: {text}", soft_wrap=True)
+
+        yield show
+
+
 def write_run(out: Path, settings: Mapping[str, Any], step: int) -> None:
-    """Note in run.json the checkpoint to go on from, `checkpoints/<step>`, which is complete, and its digest."""
+    """Record in run.json the checkpoint to resume from, and its digest. `checkpoints/<step>` must be complete."""
     with replacing(out / "run.json") as path:
         digest = _digest(out / "checkpoints" / str(step))
         path.write_text(json.dumps({"settings": dict(settings), "step": step, "sha256": digest}, indent=2) + "\n")
 
 
 def end_interrupted(step: int, steps: int) -> NoReturn:
-    """Say how to go on, and exit with status 130."""
+    """Print how to resume, and exit with status 130."""
     words = [word for word in sys.orig_argv if word != "--resume"]
     if step:
         message = f"Interrupted; step {step} of {steps} is saved. Go on: {shlex.join([*words, '--resume'])}"
@@ -123,7 +154,7 @@ def _check_run(out: Path, settings: Mapping[str, Any]) -> int:
 
 
 def _digest(folder: Path) -> str:
-    """SHA-256 of the names and contents of all files. Orbax itself does not notice a changed byte in an array."""
+    """Return the SHA-256 of the names and contents of all files. Orbax does not notice a changed byte in an array."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         content = path.read_bytes()
@@ -133,7 +164,7 @@ def _digest(folder: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path next to `path` that takes its place once written in full."""
+    """Yield a temporary path next to `path`, and rename it to `path` once it is written in full."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary

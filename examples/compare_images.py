@@ -1,8 +1,8 @@
-"""What BlurSim says of real photos beside MSE, L1 and SSIM: a table, and pictures of what it looks at.
+"""Compare BlurSim with MSE, L1 and SSIM on real photos, in a table and in pictures of edges and spectra.
 
     python examples/compare_images.py --out compare_images.png
 
-The reference is the motorcycle scene focused on the background, in grey, values in 0..1.
+The reference is the motorcycle scene, focused on the background. All images are grey, with values in 0..1.
 """
 
 from pathlib import Path
@@ -27,7 +27,7 @@ SPECTRA: tuple[Literal["magnitude", "complex", "log"], ...] = "magnitude", "comp
 
 
 def load_images() -> dict[str, np.ndarray]:
-    """The reference first, then what to compare with it, grey (H, W), all of one size."""
+    """Return the reference first, then the images to compare with it. All are grey (H, W), of one size."""
     motorcycle, coffee, _ = photos.held_out_scenes()
     background = motorcycle.blurred(focus=0.1, aperture=6.0)
     colour = {
@@ -59,11 +59,11 @@ def make_table(images: dict[str, np.ndarray]) -> Table:
 
 
 def draw(images: dict[str, np.ndarray]) -> Figure:
-    """A row an image: itself, its edges and its spectrum, and where both differ from the reference's."""
+    """Draw one row per image: the image, its edges and spectrum, and where both differ from the reference's."""
     reference = next(iter(images.values()))
     rows = []
     for image in images.values():
-        # What differs from black is all of the image.
+        # The difference from a black image is the image itself.
         of_image, difference = blursim_maps(image, np.zeros_like(image)), blursim_maps(image, reference)
         spectra = (np.log10(np.asarray(maps.spectrum) + 0.01) for maps in (of_image, difference))
         edges = (np.asarray(maps.edges) for maps in (of_image, difference))

@@ -1,10 +1,10 @@
-"""Train with BlurSim on a batch that is spread over devices, in JAX, and see that it ends as on one.
+"""Train with BlurSim in JAX on batches split over several devices, and compare with a run on one device.
 
     python examples/data_parallel_jax.py --devices 4
 
-Where there are fewer GPUs or TPUs than devices asked for, the CPU stands for as many. On several machines, call
-`jax.distributed.initialize()` first, and make each batch by `jax.make_array_from_process_local_data`; nothing else
-changes. The photos and the network are those of train_flax.py.
+If there are fewer GPUs or TPUs than `--devices`, JAX splits the CPU into that many devices instead. On several
+machines, call `jax.distributed.initialize()` first, and make each batch with `jax.make_array_from_process_local_data`.
+Nothing else changes. The photos and the network are those of train_flax.py.
 """
 
 from pathlib import Path
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 
 def train(mesh: "Mesh", steps: int, batch_size: int, console: Console) -> np.ndarray:
-    """Train on photos spread over the mesh's devices, and return the loss of every step."""
+    """Train on photos split over the devices of the mesh, and return the loss of every step."""
     import jax
     import jax.numpy as jnp
     import optax
     import photos
-    from deblur_flax import Network
     from flax import nnx
     from jax.sharding import NamedSharding, PartitionSpec
+    from train_flax import Network
 
     from blursim_jax.sharding import blursim_data_parallel
 
     network = Network(16, 4, nnx.Rngs(0))
     optimizer = nnx.Optimizer(network, optax.adam(1e-3), wrt=nnx.Param)
-    # Every device has the network.
+    # Every device holds a copy of the network and the optimizer.
     nnx.update(
         (network, optimizer), jax.device_put(nnx.state((network, optimizer)), NamedSharding(mesh, PartitionSpec()))
     )

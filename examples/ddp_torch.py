@@ -1,9 +1,10 @@
-"""Train with BlurSim in several processes, by PyTorch's DistributedDataParallel, and see that it ends as in one.
+"""Train with BlurSim in several processes, by PyTorch's DistributedDataParallel, and compare with one process.
 
     torchrun --standalone --nproc-per-node 4 examples/ddp_torch.py
 
-The processes have unequal shares of a batch, as a last batch has. DDP averages gradients over processes, so each takes
-the sum over its own photos, times the number of processes, over the number of all photos: the mean over all.
+The processes get unequal shares of a batch, as happens with the last batch of a data set. DDP averages gradients over
+the processes. So each process sums the loss over its own photos, multiplies it by the number of processes, and divides
+it by the number of photos in the whole batch. DDP's average is then the mean over all photos.
 The photos and the network are those of train_torch.py.
 """
 
@@ -19,17 +20,17 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-# After so long without an answer from another process, this one ends with an error.
+# A process ends with an error if another process does not answer for this long.
 TIMEOUT = datetime.timedelta(seconds=60)
 
 
 def train(rank: int, world: int, steps: int, batch_size: int, out: Path | None, console: Console) -> np.ndarray:
-    """Train on this process's share of every batch, and return the loss over all of it at every step."""
+    """Train on this process's share of every batch, and return the loss of the whole batch at every step."""
     import photos
     import torch
     import torch.distributed as dist
-    from deblur_torch import Network
     from torch.nn.parallel import DistributedDataParallel
+    from train_torch import Network
 
     from blursim_torch import BlurSim
     from blursim_torch.schedules import LinearAlpha
@@ -49,7 +50,7 @@ def train(rank: int, world: int, steps: int, batch_size: int, out: Path | None, 
         blurred, sharp = (torch.from_numpy(x[rank::world]).permute(0, 3, 1, 2) for x in batch)
         restored = model(blurred)
         l1 = torch.abs(restored - sharp).mean(dim=(1, 2, 3)).sum()
-        # `world` undoes the average that DDP takes over processes.
+        # The factor `world` turns the average that DDP takes over processes into a sum.
         loss = (l1 + blursim(restored, sharp)) * world / batch_size
         optimizer.zero_grad()
         loss.backward()
@@ -80,7 +81,7 @@ def main(
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     if batch_size < world:
         raise command.UserError(f"--batch-size {batch_size} leaves some of the {world} processes without a photo")
-    # In every process, and before they meet: nothing is written until all have found the folder empty.
+    # Every process checks this before they connect. Nothing is written until all have found the folder empty.
     if out.is_dir() and any(out.iterdir()):
         raise command.UserError(f"{out} is not empty; choose another --out")
     import reporting
@@ -95,7 +96,7 @@ def main(
     if rank == 0:
         curves = {f"{world} processes": losses, "1 process": train(0, 1, steps, batch_size, None, console)}
         reporting.report_losses(curves, out / "losses.png", console)
-    # At once: the threads of gloo abort, now and then, a process that ends by itself.
+    # Exit at once: in a normal exit, gloo's threads sometimes abort the process.
     sys.stdout.flush()
     os._exit(0)
 

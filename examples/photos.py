@@ -1,9 +1,10 @@
-"""Real photos that come with scikit-learn and scikit-image, blurred as by a lens: more the further out of focus.
+"""Real photos from scikit-learn and scikit-image, blurred as by a lens: the further out of focus, the stronger.
 
-NumPy only, so that it serves every framework. Photos are float32 in 0..1, channels last, 256 pixels on the long side.
-The photos trained on and the photos held out are different photos.
+All arrays are NumPy arrays, so that every framework can use them. Photos are float32 in 0..1, channels last, with 256
+pixels on the long side. The training photos and the held-out photos are different photos.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,16 +14,16 @@ from skimage import data, transform, util
 from sklearn.datasets import load_sample_image
 
 SIDE = 256
-# Radii in pixels of the disks that a lens blurs a point to.
+# A lens blurs a point to a disk. These are its possible radii in pixels.
 RADII = np.linspace(0.0, 4.0, 9)
-# Made-up nearness: something in the middle before a background, or ground below and sky above.
+# Synthetic nearness: an object in the middle in front of a background, or ground below and sky above.
 _DOWN, _RIGHT = np.meshgrid(np.linspace(-1, 1, SIDE), np.linspace(-1, 1, SIDE), indexing="ij")
 MIDDLE, GROUND = np.exp(-2 * (_DOWN**2 + _RIGHT**2)), _DOWN
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A sharp photo (H, W, 3), the nearness of what it shows (H, W) in 0..1, and the photo under every blur."""
+    """A sharp photo (H, W, 3), its nearness (H, W) from 0, far, to 1, near, and the photo blurred with each radius."""
 
     name: str
     sharp: np.ndarray
@@ -30,7 +31,7 @@ class Scene:
     stack: np.ndarray
 
     def blurred(self, focus: float, aperture: float) -> np.ndarray:
-        """Return the photo focused on one nearness, each point blurred to a disk of aperture * |nearness - focus|."""
+        """Return the photo focused on one nearness. A point becomes a disk of radius aperture * |nearness - focus|."""
         return blend(self.stack, aperture * np.abs(self.nearness - focus))
 
 
@@ -42,8 +43,9 @@ class Pair(NamedTuple):
     sharp: np.ndarray
 
 
+@functools.cache
 def training_scenes() -> list[Scene]:
-    """Return the photos to train on, their nearness made up."""
+    """Return the training photos, with synthetic nearness."""
     return [
         make_scene("astronaut", data.astronaut(), MIDDLE),
         make_scene("cat", data.chelsea(), MIDDLE),
@@ -53,8 +55,9 @@ def training_scenes() -> list[Scene]:
     ]
 
 
+@functools.cache
 def held_out_scenes() -> list[Scene]:
-    """Return the photos that training never sees: the motorcycle with its measured disparity, coffee and flower."""
+    """Return the photos that training never sees. The motorcycle has a measured disparity."""
     left, _, disparity = data.stereo_motorcycle()
     return [
         make_scene("motorcycle", left, _filled(disparity)),
@@ -64,23 +67,23 @@ def held_out_scenes() -> list[Scene]:
 
 
 def held_out_pairs() -> list[Pair]:
-    """Return the held-out photos focused on the background, so that the subject is blurred, and sharp."""
+    """Return each held-out photo blurred and sharp. The focus is on the background, so the subject is blurred."""
     return [Pair(scene.name, scene.blurred(focus=0.0, aperture=6.0), scene.sharp) for scene in held_out_scenes()]
 
 
 def training_batch(
     scenes: list[Scene], rng: np.random.Generator, size: int, side: int = 64
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cut random squares, mirrored and turned at random, under random focus and aperture.
+    """Cut random square crops, flipped and rotated at random, with random focus and aperture.
 
     Args:
         scenes: The photos to cut from.
-        rng: Decides everything.
-        size: How many squares.
-        side: Their side in pixels.
+        rng: The source of all randomness.
+        size: The number of crops.
+        side: Their side length in pixels.
 
     Returns:
-        Blurred and sharp squares, each (size, side, side, 3).
+        The blurred and the sharp crops, each (size, side, side, 3).
     """
     blurred, sharp = [], []
     for _ in range(size):
@@ -96,7 +99,9 @@ def training_batch(
 
 
 def blend(stack: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    """Take every pixel from the two blurred copies in `stack` next to its radius, rounded to 8 bits as a camera does.
+    """Interpolate every pixel between the two blurred copies in `stack` nearest to its radius.
+
+    The result is rounded to 8 bits, as a camera does.
 
     Args:
         stack: A photo blurred with each of RADII, (len(RADII), H, W, 3).
@@ -114,14 +119,14 @@ def blend(stack: np.ndarray, radius: np.ndarray) -> np.ndarray:
 
 
 def in_8_bits(photo: np.ndarray) -> np.ndarray:
-    """Round a photo in 0..1 as a camera does."""
+    """Round a photo in 0..1 to 8 bits, as a camera does."""
     return (np.round(255 * photo) / 255).astype(np.float32)
 
 
 def make_scene(name: str, photo: np.ndarray, nearness: np.ndarray) -> Scene:
-    """A photo and the nearness of what it shows, made as large as all others, and blurred with every radius."""
+    """Make a scene from a photo and its nearness: resize both to the common size, and blur with each radius."""
     scale = SIDE / max(photo.shape[:2])
-    # Sides are even, for networks that halve the resolution.
+    # The sides are even, for networks that halve the resolution.
     height, width = (2 * round(scale * side / 2) for side in photo.shape[:2])
     sharp = np.asarray(transform.resize(util.img_as_float32(photo), (height, width), anti_aliasing=True), np.float32)
     near = np.asarray(transform.resize(nearness, (height, width), anti_aliasing=True))
@@ -130,11 +135,11 @@ def make_scene(name: str, photo: np.ndarray, nearness: np.ndarray) -> Scene:
 
 
 def _filled(disparity: np.ndarray) -> np.ndarray:
-    """Give pixels without a disparity (where one camera sees nothing) that of the nearest pixel that has one."""
+    """Fill pixels without a disparity, which one camera does not see, from the nearest pixel that has one."""
     nearest = ndimage.distance_transform_edt(~np.isfinite(disparity), return_distances=False, return_indices=True)
     return disparity[tuple(np.asarray(nearest))]
 
 
 def _lens_blur(photo: np.ndarray, radius: float) -> np.ndarray:
-    # A Gaussian with the variance of a disk of that radius, without the rings of a perfect aperture.
+    # A Gaussian with the variance of a disk of that radius. It avoids the rings that a perfect aperture makes.
     return ndimage.gaussian_filter(photo, (radius / 2, radius / 2, 0), mode="nearest")

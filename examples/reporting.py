@@ -1,4 +1,4 @@
-"""How much better the held-out photos became: the table, the pictures and the curves, for any framework."""
+"""Report how much the held-out photos improved, as a table, pictures and curves, for any framework."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 @dataclass(frozen=True)
 class Scores:
-    """How close a photo is to the sharp one: PSNR in dB and SSIM, the higher the better; BlurSim, the lower."""
+    """How close a photo is to the sharp one. Higher PSNR (in dB) and SSIM are better, and lower BlurSim."""
 
     psnr: float
     ssim: float
@@ -25,7 +25,7 @@ class Scores:
 
 
 def score(image: np.ndarray, sharp: np.ndarray, blursim: Callable[[np.ndarray, np.ndarray], SupportsFloat]) -> Scores:
-    """Compare a photo in 0..1 with the sharp one; `blursim` is the framework's own."""
+    """Compare a photo in 0..1 with the sharp one. `blursim` is the function of the framework in use."""
     return Scores(
         psnr=float(peak_signal_noise_ratio(sharp, image, data_range=1.0)),
         ssim=float(np.asarray(structural_similarity(sharp, image, data_range=1.0, channel_axis=-1))),
@@ -39,17 +39,15 @@ def report(
     restored: Sequence[np.ndarray],
     curves: Mapping[str, np.ndarray],
     blursim: Callable[[np.ndarray, np.ndarray], SupportsFloat],
-    console: Console,
 ) -> None:
-    """Print the table and the verdict, and write metrics.json, restored.png and curves.png.
+    """Print the table and the conclusion, and write metrics.json, restored.png and curves.png.
 
     Args:
         out: The folder to write to.
         pairs: The held-out photos.
-        restored: What the network made of them, in 0..1.
-        curves: A value a step each of "general", "specific" and "alpha".
-        blursim: BlurSim of two photos.
-        console: Where to print.
+        restored: The network's output for each of them, in 0..1.
+        curves: One value per step for each of "general", "specific" and "alpha".
+        blursim: Computes BlurSim of two photos.
     """
     before = {pair.name: score(pair.blurred, pair.sharp, blursim) for pair in pairs}
     after = {pair.name: score(image, pair.sharp, blursim) for pair, image in zip(pairs, restored, strict=True)}
@@ -63,6 +61,7 @@ def report(
         path.write_text(json.dumps(metrics, indent=2) + "\n")
     save_figure(draw_photos(pairs, restored, before, after), out / "restored.png")
     save_figure(draw_curves(curves), out / "curves.png")
+    console = Console()
     console.print(make_table(before, after))
     for name, old, new in (
         ("PSNR", before["mean"].psnr, after["mean"].psnr),
@@ -74,7 +73,7 @@ def report(
 
 
 def make_table(before: dict[str, Scores], after: dict[str, Scores]) -> Table:
-    """Scores of every photo, blurred and restored."""
+    """Return a table with the scores of every photo, blurred and restored."""
     table = Table(title="Held-out photos, blurred > restored", caption="PSNR in dB. BlurSim: the lower the better.")
     table.add_column("Photo")
     for heading in ("PSNR", "SSIM", "BlurSim"):
@@ -95,7 +94,7 @@ def make_table(before: dict[str, Scores], after: dict[str, Scores]) -> Table:
 def draw_photos(
     pairs: Sequence[Pair], restored: Sequence[np.ndarray], before: dict[str, Scores], after: dict[str, Scores]
 ) -> Figure:
-    """A row a photo: blurred, restored, sharp."""
+    """Draw one row per photo: blurred, restored, sharp."""
     figure = Figure(figsize=(12, 3.1 * len(pairs)), layout="constrained")
     for row, pair, image in zip(figure.subplots(len(pairs), 3, squeeze=False), pairs, restored, strict=True):
         captions = (
@@ -111,12 +110,12 @@ def draw_photos(
 
 
 def draw_curves(curves: Mapping[str, np.ndarray]) -> Figure:
-    """Both terms over the steps, as they are and averaged, and the weight alpha below."""
+    """Plot both terms over the steps, raw and averaged, and the weight alpha below."""
     figure = Figure(figsize=(8, 6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     steps = np.arange(1, len(curves["alpha"]) + 1)
     window = max(1, len(steps) // 30)
-    # Blue and orange of Okabe and Ito, told apart by any eye, and by line style.
+    # Okabe and Ito's blue and orange, which colour-blind readers can tell apart. The line styles differ too.
     for name, colour, style in (("general", "#0072b2", "-"), ("specific", "#d55e00", "--")):
         top.plot(steps, curves[name], color=colour, alpha=0.2, linewidth=0.5)
         mean = np.convolve(curves[name], np.ones(window) / window, mode="valid")
@@ -129,7 +128,7 @@ def draw_curves(curves: Mapping[str, np.ndarray]) -> Figure:
 
 
 def report_losses(curves: Mapping[str, np.ndarray], out: Path, console: Console) -> None:
-    """Say how far the losses of two runs are from each other, and draw both."""
+    """Print how far apart the losses of two runs are, and plot both."""
     (name, losses), (other, expected) = curves.items()
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()

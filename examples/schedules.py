@@ -1,9 +1,9 @@
-"""Alpha and both terms over a training run with BlurSim in PyTorch, interrupted, saved, and gone on with.
+"""Plot alpha and both terms over a PyTorch training run with BlurSim that is interrupted, saved and resumed.
 
     python examples/schedules.py --out schedules.png
 
-In Flax, `optax.linear_schedule(0.9, 0.1, steps)` and `optax.cosine_decay_schedule(0.9, steps, alpha=1 / 9)` are the
-same. The photos and the network are those of train_torch.py.
+In Flax, use `optax.linear_schedule(0.9, 0.1, steps)` and `optax.cosine_decay_schedule(0.9, steps, alpha=1 / 9)` for the
+same schedules. The photos and the network are those of train_torch.py.
 """
 
 import tempfile
@@ -16,10 +16,10 @@ import photos
 import reporting
 import torch
 import typer
-from deblur_torch import Network
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import track
+from train_torch import Network
 
 from blursim_torch import BlurSim, blursim_terms
 from blursim_torch.schedules import CosineAlpha, LinearAlpha
@@ -30,7 +30,7 @@ KINDS = {"linear": LinearAlpha, "cosine": CosineAlpha}
 def train(
     kind: str, steps: int, first: int, last: int, start: Path | None, end: Path | None, console: Console
 ) -> np.ndarray:
-    """Train from step `first`, as saved in `start`, to `last`, save it in `end`: alpha and both terms at every step."""
+    """Train from step `first`, loaded from `start`, to `last`, saved to `end`. Return alpha and both terms per step."""
     torch.manual_seed(0)
     network, loss = Network(16, 4), BlurSim(channel_axis=-3)
     optimizer, schedule = torch.optim.Adam(network.parameters(), 1e-3), KINDS[kind](loss, steps)
@@ -58,12 +58,12 @@ def train(
 
 
 def draw(curves: dict[str, np.ndarray], interrupted: int) -> Figure:
-    """A column a schedule: both terms, and alpha below."""
+    """Plot one column per schedule: both terms, and alpha below."""
     figure = Figure(figsize=(11, 6), layout="constrained")
     axes = figure.subplots(2, len(curves), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 2))
     for (top, bottom), (kind, (alpha, general, specific)) in zip(axes.T, curves.items(), strict=True):
         steps = np.arange(1, len(alpha) + 1)
-        # Blue and orange of Okabe and Ito, told apart by any eye, and by line style.
+        # Okabe and Ito's blue and orange, which colour-blind readers can tell apart. The line styles differ too.
         top.plot(steps, general, "-", color="#0072b2", label="general")
         top.plot(steps, specific, "--", color="#d55e00", label="specific")
         top.set(title=f"{kind} schedule", yscale="log")

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -398,6 +399,28 @@ def test_interrupted_from_the_keyboard(folders: Any, tmp_path: Path) -> None:
     # Whole to the last line.
     lines = partial.read_bytes().split(b"\n")
     assert lines.pop() == b"" and 3 < len([json.loads(line) for line in lines]) < 20_023
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_inside_a_destructor(folders: Any, tmp_path: Path) -> None:
+    """Python drops what is raised there; the run ends all the same, after the rows that it had."""
+
+    class Pressed:
+        def __del__(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+
+    @contextlib.contextmanager
+    def progress(*_: int) -> Iterator[Callable[[int], None]]:
+        def advance(count: int) -> None:
+            if count:
+                Pressed()
+
+        yield advance
+
+    with Run(folders[0], folders[1], tmp_path / "scores.csv", SETTINGS) as scores, pytest.raises(KeyboardInterrupt):
+        scores.score(None, resume=False, force=False, threads=None, progress=progress)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert 1 < len((tmp_path / "scores.csv.partial").read_bytes().splitlines()) < 24
 
 
 # Bad files.

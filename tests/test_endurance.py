@@ -196,7 +196,8 @@ def test_an_image_kept_of_each_size_is_seen() -> None:
     assert in_new_process(take_sizes, "torch", 90, 10, 128, True)["highest MiB"] > 2 * 5
 
 
-@pytest.mark.parametrize("sizes", [2 * ROUND, pytest.param(1_000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sizes", [2 * ROUND, 1_000])
 def test_clearing_the_cache_gives_back_what_sizes_took_in_jax(sizes: int, record_property: Callable) -> None:
     """Every size compiles, once, and JAX keeps its programs until `jax.clear_caches()`."""
     require("jax", "psutil")

@@ -25,8 +25,9 @@ from blursim_jax.sharding import blursim_data_parallel, blursim_spatial_parallel
 MESH = Mesh(np.array(jax.devices()), ("devices",))
 TWO = Mesh(np.array(jax.devices()[:2]), ("devices",))
 PARALLEL = [blursim_data_parallel, blursim_spatial_parallel]
-# One at every run, those that have every spectrum and normalization with the system tests, all with the slow ones.
-SYSTEM = CASES[1], CASES[2], CASES[5]
+# One at every run, those that have both normalizations and every kind of transform with the system tests, all with the
+# slow ones.
+SYSTEM = CASES[1], CASES[2]
 MARKS = {CASES[0]: (), **dict.fromkeys(SYSTEM, pytest.mark.system)}
 BY_COST = [pytest.param(case, marks=MARKS.get(case, pytest.mark.slow), id=str(case)) for case in ALL]
 parallel = pytest.mark.parametrize("function", PARALLEL)
@@ -114,10 +115,8 @@ def test_identical_images_have_no_gradient(function: Callable) -> None:
     assert value == 0 and not np.any(gradient)
 
 
-@pytest.mark.system
-@pytest.mark.parametrize(
-    "function", [pytest.param(blursim_data_parallel, marks=pytest.mark.slow), blursim_spatial_parallel]
-)
+@pytest.mark.slow
+@parallel
 def test_transforms(function: Callable, x64: None) -> None:
     a, b = noise(4, 32, 12, dtype="float64")
     (direction, _), f = noise(4, 32, 12, dtype="float64"), over(function)

@@ -143,7 +143,7 @@ def test_hessian(x64: None, spectrum: Any) -> None:
     close(hessian, np.transpose(hessian, (2, 3, 0, 1)), FLOAT64.value)
 
 
-@pytest.mark.system
+@pytest.mark.slow
 @maybe_jit
 def test_checkpoint_scan_and_while(maybe_jit: Callable) -> None:
     gradient = jax.grad(blursim)(A, B)
@@ -183,8 +183,8 @@ def test_shard_map(maybe_jit: Callable, check_vma: bool) -> None:
     close(gradient, expected[1])
 
 
-@pytest.mark.system
-@pytest.mark.parametrize("shape", [(3, 400, 420), pytest.param((2, 800, 700), marks=pytest.mark.slow)], ids=str)
+@pytest.mark.slow
+@pytest.mark.parametrize("shape", [(3, 400, 420), (2, 800, 700)], ids=str)
 def test_shard_map_of_one_argument(shape: tuple[int, ...]) -> None:
     """Where devices share the other arguments, in blocks and in strips."""
     mesh, (a, b) = Mesh(np.array(jax.devices()), ("batch",)), noise(*shape, seed=1)

@@ -469,7 +469,7 @@ def test_inductor(case: Case) -> None:
             assert not any(g.any() for g in torch.autograd.grad(value, leaves))
 
 
-@pytest.mark.system
+@pytest.mark.slow
 def test_compiled_transforms_and_the_other_functions() -> None:
     a, b = images(2, 7, 8)
     functions: list[Callable] = [
@@ -493,7 +493,7 @@ def test_the_table_of_sizes_for_the_compiler() -> None:
         assert sizes[sizes >= size].min() == optimal_dft_size(size)
 
 
-@pytest.mark.system
+@pytest.mark.slow
 def test_a_compiled_program_takes_no_table_from_the_host() -> None:
     """On a GPU it would be copied at every call, and the host would wait for the copy."""
     targets = []

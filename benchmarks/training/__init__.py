@@ -1,12 +1,20 @@
 """How a small network does on photos it has not seen, by the loss it was trained with: `python -m benchmarks.training`.
 
-One network, four jobs, each with a blur of its own: to sharpen what a lens put out of focus (`defocus`, by a
-disparity), what is blurred alike all over (`gaussian`) or by a motion (`motion`), and to render a lens's blur of a
-sharp photo whose depth is given (`bokeh`, the original's own case). Crops of five photos to train on, versions of three
-other photos to judge by: PSNR, SSIM and GMSD, and relative errors of edges (Sobel 3x3) and of the magnitude spectrum.
+One network is trained for four jobs, each with its own kind of blur. Three jobs sharpen a photo that is out of focus
+(`defocus`, by a disparity), blurred equally everywhere (`gaussian`), or blurred by motion (`motion`). The fourth job
+renders the blur of a lens from a sharp photo and its depth (`bokeh`, the original's own use). The network trains on
+crops of five photos, and is judged on versions of three other photos. The scores are PSNR, SSIM and GMSD, and the
+relative errors of the edges (Sobel 3x3) and of the magnitude spectrum.
 
-The studies: `losses`, the main table; `weights`, of BlurSim beside L1; `alphas`, fixed ones and decaying; `kernels`, of
-the Sobel operator; `blind`, without the residual connection. Every run writes files of its own into `--out` once it has
-ended, and is not run again: stopped, the same command goes on. (Take a new folder after a change to this code or to the
-packages.) `--write` puts the tables into docs/training_results.md; those of other photos need `--photos`.
+The studies are:
+
+- `losses`: the main table
+- `weights`: the weight of BlurSim added to an L1 loss
+- `alphas`: fixed and decaying values of alpha
+- `kernels`: sizes of the Sobel kernel
+- `blind`: without the residual connection
+
+Every run writes its own files into `--out` when it has ended, and is not run again. After a stop, the same command
+continues. (Use a new folder after a change to this code or to the packages.) `--write` puts the tables into
+docs/training_results.md. The tables of other photos need `--photos`.
 """

@@ -1,4 +1,4 @@
-"""The command: run what is not there yet, and print or write the tables."""
+"""The command: do the runs that are missing, and print or write the tables."""
 
 import argparse
 import hashlib
@@ -16,7 +16,7 @@ from blursim_jax.cli.files import replacing
 
 
 def main() -> None:
-    """Run what is not there yet, and print or write the tables."""
+    """Do the runs that are missing, and print or write the tables."""
     parser = argparse.ArgumentParser(
         "python -m benchmarks.training", description=str(training.__doc__).partition("\n")[0]
     )
@@ -33,7 +33,7 @@ def main() -> None:
         parser.error("--seeds: expected at least 2, as tables have the spread over seeds")
     if arguments.write and (arguments.seeds, arguments.steps) != (SEEDS, STEPS):
         parser.error("--write: expected the seeds and steps that the page says, which are the defaults")
-    # A request to terminate ends the workers too, as Ctrl-C does.
+    # SIGTERM ends the workers too, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for study in arguments.studies or STUDIES:
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def study_tables(study: str, arguments: argparse.Namespace) -> dict[str, str]:
-    """Do a study and return its tables by the names of their places."""
+    """Do a study, and return its tables by the names of their places on the page."""
     out, photos_folder = arguments.out, arguments.photos
     tasks, losses, starts = STUDIES[study]
     combinations = itertools.product(range(arguments.seeds), losses, tasks, starts)

@@ -1,4 +1,4 @@
-"""The four jobs: photos, what blurs them, and crops to train on."""
+"""The four jobs: the photos, their blurs, and the crops to train on."""
 
 import functools
 import itertools
@@ -16,19 +16,19 @@ from examples import photos
 
 TASKS = "defocus", "gaussian", "motion", "bokeh"
 BATCH, SIDE = 4, 64
-# Versions of each photo that are blurred beforehand.
+# How many blurred versions of each photo are made in advance.
 TRAINING_VERSIONS, HELD_OUT_VERSIONS = 16, 4
 
 
 class Pair(NamedTuple):
-    """What the network is given, (H, W, 3 or 4), and what it should make of it, (H, W, 3)."""
+    """The input of the network, (H, W, 3 or 4), and its target, (H, W, 3)."""
 
     given: np.ndarray
     target: np.ndarray
 
 
 def version(task: str, scene: photos.Scene, rng: np.random.Generator) -> Pair:
-    """A photo with a random blur of a kind, in 8 bits as a camera has it."""
+    """Return the input and target of a task for one photo, with a random blur, rounded to 8 bits as a camera does."""
     focus, aperture = rng.uniform(), rng.uniform(3.0, 7.0)
     match task:
         case "defocus":
@@ -48,7 +48,7 @@ def version(task: str, scene: photos.Scene, rng: np.random.Generator) -> Pair:
 
 
 def _line(length: float, angle: float) -> np.ndarray:
-    """The kernel of a straight motion of that many pixels."""
+    """Return the blur kernel of a straight motion, with its length in pixels."""
     kernel, middle = np.zeros((15, 15), np.float32), 7
     for along in np.linspace(-length / 2, length / 2, 200):
         down, right = middle + along * math.sin(angle), middle + along * math.cos(angle)
@@ -60,21 +60,21 @@ def _line(length: float, angle: float) -> np.ndarray:
 
 @functools.cache
 def training_pairs(task: str) -> list[Pair]:
-    """The versions to cut crops from."""
+    """Return the versions of the training photos, to cut crops from."""
     rng = np.random.default_rng(0)
     return [version(task, scene, rng) for scene in _scenes(True) for _ in range(TRAINING_VERSIONS)]
 
 
 @functools.cache
 def held_out_pairs(task: str) -> list[Pair]:
-    """The versions to judge by."""
+    """Return the versions of the held-out photos, to judge on."""
     rng = np.random.default_rng(1)
     return [version(task, scene, rng) for scene in _scenes(False) for _ in range(HELD_OUT_VERSIONS)]
 
 
 @functools.cache
 def other_pairs(task: str, folder: Path) -> list[Pair]:
-    """Versions of the photos in a folder, as large as those trained on."""
+    """Return versions of the photos in a folder, resized to the size of the training photos."""
     rng, pairs = np.random.default_rng(2), []
     for path in sorted(x for x in folder.iterdir() if x.suffix.lower() in (".png", ".jpg", ".bmp", ".tif")):
         pairs.append(version(task, photos.make_scene(path.stem, imread(path), photos.MIDDLE), rng))
@@ -87,7 +87,7 @@ def _scenes(training: bool) -> list[photos.Scene]:
 
 
 def batch(pairs: list[Pair], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Random squares, mirrored and turned at random: (N, 3 or 4, SIDE, SIDE) and (N, 3, SIDE, SIDE)."""
+    """Cut random squares, flipped and rotated at random: (N, 3 or 4, SIDE, SIDE) and (N, 3, SIDE, SIDE)."""
     squares: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for _ in range(BATCH):
         pair = pairs[rng.integers(len(pairs))]
@@ -101,5 +101,5 @@ def batch(pairs: list[Pair], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
 
 
 def to_torch(images: np.ndarray) -> Tensor:
-    """Photos (N, H, W, C) as a tensor (N, C, H, W)."""
+    """Convert photos (N, H, W, C) to a tensor (N, C, H, W)."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""The losses by name: functions of restored and target photos (N, 3, H, W) and the share of training that is over."""
+"""The losses by name. A loss takes restored and target photos (N, 3, H, W) and the fraction of training done."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ Loss = Callable[[Tensor, Tensor, float], Tensor]
 
 
 def loss_of(name: str) -> Loss:
-    """The loss that a name means: terms with weights, joined by " + "."""
+    """Return the loss with this name. The name lists weighted terms, joined by " + "."""
     terms = [_term(term) for term in name.split(" + ")]
     return lambda a, b, done: sum((weight * loss(a, b, done) for weight, loss in terms), torch.zeros(()))
 
@@ -24,7 +24,7 @@ def _term(text: str) -> tuple[float, Loss]:
 
 
 def _blursim(name: str) -> Loss:
-    """BlurSim by "BlurSim spectrum normalization kernel alpha", alpha a number or "0.9 to 0.1"."""
+    """Return BlurSim from "BlurSim spectrum normalization kernel alpha". Alpha is a number or a range, "0.9 to 0.1"."""
     _, spectrum, normalization, size, alpha = name.split(maxsplit=4)
     start, _, end = alpha.partition(" to ")
     options: dict[str, Any] = {"spectrum": spectrum, "normalization": normalization, "sobel_kernel_size": int(size)}

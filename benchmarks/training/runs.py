@@ -1,4 +1,4 @@
-"""One network trained with one loss for one job: training, scores, and the files of results."""
+"""Train one network with one loss for one job, score it, and write the files of results."""
 
 import json
 import multiprocessing
@@ -27,18 +27,18 @@ FEATURES, LAYERS, PEAK_LEARNING_RATE = 24, 6, 3e-3
 
 
 class Run(NamedTuple):
-    """What one file of results is about."""
+    """The settings of one run, which has one file of results."""
 
     task: str
     loss: str
     seed: int
     steps: int
-    # "residual": what the network makes is added to its input; "default" and "zero": it is not, and the last layer
-    # starts as PyTorch has it, or as zero.
+    # "residual" adds the output of the last layer to the input. "default" and "zero" do not. With "default", the last
+    # layer starts with PyTorch's own initialization; with "zero", it starts as zero.
     start: str = "residual"
 
     def path(self, out: Path) -> Path:
-        """The file."""
+        """Return the path of the file of results."""
         return out / self.task / f"{self.loss}, {self.start}, {self.steps} steps, seed {self.seed}.json"
 
 
@@ -46,7 +46,7 @@ class Network(nn.Module):
     """Convolutions at half resolution."""
 
     def __init__(self, channels: int, start: str) -> None:
-        """See `Run.start`."""
+        """Initialize the layers. See `Run.start` for `start`."""
         super().__init__()
         self.residual = start == "residual"
         self.first = nn.Conv2d(4 * channels, FEATURES, 3, padding=1)
@@ -61,7 +61,7 @@ class Network(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(self, given: Tensor) -> Tensor:
-        """Photos (N, 3, H, W) with even sides."""
+        """Return photos (N, 3, H, W) from inputs (N, channels, H, W) with even sides."""
         x = relu(self.first(pixel_unshuffle(given, 2)))
         for layer in self.middle:
             x = x + relu(layer(x))
@@ -70,7 +70,7 @@ class Network(nn.Module):
 
 
 def train(run: Run) -> Network:
-    """A network after its training, which the seed decides."""
+    """Train a network. The seed decides its first weights and its crops."""
     pairs, rng = training_pairs(run.task), np.random.default_rng(run.seed)
     torch.manual_seed(run.seed)
     network = Network(pairs[0].given.shape[-1], run.start)
@@ -97,12 +97,12 @@ def train(run: Run) -> Network:
 
 @torch.inference_mode()
 def restored(network: Network, pair: Pair) -> np.ndarray:
-    """What the network makes of a photo, (H, W, 3) in 0..1."""
+    """Return the network's output for a photo, (H, W, 3) in 0..1."""
     return network(to_torch(pair.given[None]))[0].clamp(0, 1).permute(1, 2, 0).contiguous().numpy()
 
 
 def judge(network: Network | None, pairs: Iterable[Pair]) -> dict[str, float]:
-    """The mean scores of what the network makes, or of what it is given."""
+    """Return the mean scores of the network's outputs, or of its inputs if `network` is None."""
     found: dict[str, list[float]] = {}
     for pair in pairs:
         image = pair.given[..., :3] if network is None else restored(network, pair)
@@ -112,7 +112,7 @@ def judge(network: Network | None, pairs: Iterable[Pair]) -> dict[str, float]:
 
 
 def scores(a: np.ndarray, b: np.ndarray) -> dict[str, float]:
-    """The scores of a photo (H, W, 3) in 0..1 beside its target; the errors relative to the target."""
+    """Return the scores of a photo (H, W, 3) in 0..1 against its target. Errors are relative to the target."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     grey_a, grey_b = rgb2gray(a), rgb2gray(b)
     edges_a, edges_b = (np.hypot(ndimage.sobel(x, 0), ndimage.sobel(x, 1)) for x in (grey_a, grey_b))
@@ -131,7 +131,7 @@ def _relative(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def execute(run: Run, out: Path) -> None:
-    """Train, judge, and write the weights, then the file of results, which says that the run has ended."""
+    """Train and judge. Write the weights, then the file of results, which marks the run as ended."""
     network = train(run)
     path = run.path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,13 +140,13 @@ def execute(run: Run, out: Path) -> None:
 
 
 def execute_elsewhere(run: Run, out: Path, there: Path, folder: Path) -> None:
-    """Judge a network that was trained by other photos."""
+    """Judge a trained network on the photos in `folder`."""
     pairs = other_pairs(run.task, folder)
     _write(run.path(there), {"run": run._asdict(), "scores": judge(trained(run, out, pairs[0]), pairs)})
 
 
 def trained(run: Run, out: Path, pair: Pair) -> Network:
-    """The network of a run that has ended, for pictures such as `pair`."""
+    """Return the network of a run that has ended, for pictures with as many channels as those of `pair`."""
     network = Network(pair.given.shape[-1], run.start)
     network.load_state_dict(torch.load(run.path(out).with_suffix(".pt"), weights_only=True))
     return network
@@ -159,7 +159,7 @@ def _write(path: Path, content: Any) -> None:
 
 
 def run_all(jobs: list[tuple[Callable[..., None], tuple[Any, ...]]], title: str) -> None:
-    """Do the work on all cores, one thread each, under a progress bar."""
+    """Run the jobs on all cores, one thread each, with a progress bar."""
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     pool = ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn"), initializer=_one_thread)
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -169,13 +169,13 @@ def run_all(jobs: list[tuple[Callable[..., None], tuple[Any, ...]]], title: str)
                 done.result()
                 progress.advance(bar)
         except BaseException:
-            # Those that have begun end, and are kept.
+            # Jobs that have started run to their end, and their results are kept.
             pool.shutdown(cancel_futures=True)
             raise
         pool.shutdown()
 
 
 def _one_thread() -> None:
-    # Ctrl-C is for the process that hands out the work.
+    # Only the main process reacts to Ctrl-C.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""What is trained with what, and what losses pull at before any training."""
+"""The studies: which losses are trained for which tasks. Also the gradients of the losses before training."""
 
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from benchmarks.training.losses import PEERS, loss_of
 SEEDS, STEPS = 3, 1200
 DECAY, DEFAULT = "0.9 to 0.1", "BlurSim magnitude area 5"
 RIVALS = "MSE", "L1", "focal-frequency-loss"
-# With an L1 distance of the transforms beside it, which alone is what they have to beat too.
+# Our losses add BlurSim to this L1 distance of the transforms. They also have to beat this distance alone.
 BESIDE = "L1 of FFTs"
 OURS = [
     f"{BESIDE} + 0.3 x {DEFAULT} 0.9",
@@ -24,7 +24,7 @@ PULLING = [*(x for x in PEERS if x != "SSIM"), *(f"{x} {alpha}" for x in READING
 
 
 class Study(NamedTuple):
-    """What is trained with what."""
+    """The losses of a study, and the tasks and network starts that each is trained with."""
 
     tasks: tuple[str, ...]
     losses: list[str]
@@ -55,7 +55,7 @@ STUDIES = {
 
 
 def pulls(task: str, name: str) -> dict[str, float]:
-    """What a loss's gradient is like at the pictures given, where a network with a residual connection starts."""
+    """Describe the gradient of a loss at the input photos, where a network with a residual connection starts."""
     rng, pairs = np.random.default_rng(0), training_pairs(task)
     batches = [batch(pairs, rng) for _ in range(64)]
     given, target = (torch.cat(images)[:, :3].contiguous() for images in zip(*batches, strict=True))

@@ -14,7 +14,7 @@ from benchmarks.training.runs import Run, judge, restored, trained
 from benchmarks.training.studies import DEFAULT, LOSSES, OURS, STUDIES
 
 Results = dict[Run, dict[str, float]]
-# Of which more is better.
+# The scores for which higher is better.
 RISING = "PSNR", "SSIM"
 HEADINGS = {
     "PSNR": "PSNR in dB, the higher the better",
@@ -26,7 +26,10 @@ HEADINGS = {
 
 
 def tables(results: Results, study: str, names: Iterable[str]) -> str:
-    """A table a score: a row a loss, and a column a task and start; mean and standard deviation over seeds."""
+    """Return one table per score, with one row per loss and one column per task and start.
+
+    Each cell has the mean and the standard deviation over the seeds.
+    """
     tasks, losses, starts = STUDIES[study]
     columns = [(task, start) for task in tasks for start in starts]
     heads = [task if len(starts) == 1 else start for task, start in columns]
@@ -59,7 +62,7 @@ def _number(name: str, value: float | np.floating) -> str:
 
 
 def differences(results: Results, losses: Iterable[str], rivals: Iterable[str]) -> str:
-    """How much better each of some losses is than the best of its rivals in each score: mean and 95 % over seeds."""
+    """Return by how much each loss beats its best rival in each score: mean and 95 % interval over seeds."""
     text = ["| loss | score | " + " | ".join(TASKS) + " |", "|---" * (len(TASKS) + 2) + "|"]
     for loss, name in itertools.product(losses, ("PSNR", "SSIM", "GMSD")):
         sign, digits, row = 1 if name in RISING else -1, ".2f" if name == "PSNR" else ".4f", []
@@ -77,7 +80,7 @@ def differences(results: Results, losses: Iterable[str], rivals: Iterable[str]) 
 
 
 def draw(results: Results) -> Figure:
-    """How far each loss is from MSE, by score and task."""
+    """Plot how far each loss is from MSE, by score and task."""
     figure = Figure(figsize=(10, 0.3 * len(LOSSES) + 1.2), layout="constrained")
     for axes, name in zip(figure.subplots(1, 3, sharey=True), ("PSNR", "SSIM", "GMSD"), strict=True):
         for place, (task, colour) in enumerate(zip(TASKS, ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), strict=True)):
@@ -100,7 +103,7 @@ def draw(results: Results) -> Figure:
 
 
 def draw_photos(out: Path, steps: int) -> Figure:
-    """A part of a held-out photo as some of the networks give it back."""
+    """Draw a part of a held-out photo as restored by some of the networks."""
     losses = "MSE", "L1", "focal-frequency-loss", OURS[0], f"{DEFAULT} 0.5", "BlurSim log relative 5 0.5"
     pair = held_out_pairs("gaussian")[5]
     part = np.s_[40:136, 60:188]

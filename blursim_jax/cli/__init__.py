@@ -1,6 +1,6 @@
 """The command `blursim`: compare images, score folders, see what the options do.
 
-Needs the extra `cli`. Every file imports what is slow to import inside its functions, so that help is shown at once.
+The command needs the extra `cli`. Slow imports are inside functions, so that help is shown at once.
 """
 
 import sys
@@ -10,7 +10,7 @@ EXTRA = "pip install 'blursim[cli]'"
 
 
 def main() -> NoReturn:
-    """Run the command line, and exit with its status."""
+    """Run the command line and exit with its status."""
     try:
         from blursim_jax.cli.app import run
 

@@ -1,4 +1,4 @@
-"""The command line as a program: its help, its exit status, and what it says of errors."""
+"""The command-line program: help, exit status and error messages."""
 
 import os
 import re
@@ -23,21 +23,21 @@ app = typer.Typer(
 
 
 def run() -> NoReturn:
-    """Run the command line: bad input is one line on stderr and exit status 2."""
-    # Decoders warn about what they also raise errors for.
+    """Run the command line. Bad input gives one line on stderr and exit status 2."""
+    # Decoders also raise errors for what they warn about.
     warnings.filterwarnings("ignore")
-    # A parent process may have closed standard streams. A file opened later must not get their descriptors.
+    # A parent process may have closed a standard stream. A file opened later must not get its descriptor.
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    # Names of files may be undecodable. Messages go to a copy of descriptor 2, which decoding silences.
+    # File names may be undecodable. Image decoding silences descriptor 2, so messages go to a copy of it.
     sys.stdout = sys.stdout or open(os.devnull, "w")
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[attr-defined]
     sys.stderr = open(os.dup(2), "w", buffering=1, errors="backslashreplace")
     if hasattr(signal, "SIGPIPE"):
-        # End silently, as other programs do, if nobody reads the output.
+        # If nobody reads the output, end silently, as other programs do.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     try:
         status = app(prog_name="blursim", standalone_mode=False)
@@ -54,10 +54,11 @@ def run() -> NoReturn:
         message = str(error)
     except MemoryError:
         message = "not enough memory for images of this size"
-    # Raised by XLA, mostly for lack of memory.
+    # XLA raises RuntimeError, mostly for lack of memory.
     except RuntimeError as error:
         message = str(error).partition("\n")[0]
-    # The library names its arguments, not the command's options. Help without a command has no message.
+    # The library's messages name its arguments. Name the command's options instead.
+    # The help that is shown without a command has no message.
     message = re.sub(r"^(alpha|sobel_kernel_size|data_range): ", lambda m: f"--{m[1].replace('_', '-')}: ", message)
     if message:
         print("Error:", printable(" ".join(message.splitlines())), file=sys.stderr)
@@ -65,7 +66,7 @@ def run() -> NoReturn:
 
 
 def show_version(wanted: bool) -> None:
-    """Print the version, and exit."""
+    """Print the version and exit."""
     if wanted:
         from importlib.metadata import version
 

@@ -1,4 +1,7 @@
-"""Pairs of one size at a time through one compiled program, whose result for a pair does not depend on the others."""
+"""Score pairs in batches of one size, with one compiled program per size.
+
+The scores of a pair do not depend on the other pairs in its batch.
+"""
 
 import functools
 from collections.abc import Iterator
@@ -11,16 +14,16 @@ import numpy as np
 from blursim_jax import blursim_terms
 from blursim_jax.cli.pairs import TOO_LARGE, Pair, Settings, psnr_of
 
-# Name, pair, and value, general, specific, MSE and PSNR, or what went wrong.
+# Name, pair, and either [value, general, specific, MSE, PSNR] or an error message.
 Scored = tuple[str, Pair, list[float] | str]
-# Of one batch, and of all that wait for theirs to be full.
+# Pixels to aim for in one batch, and the limit for all pairs that wait for a full batch.
 BATCH_PIXELS, WAITING_PIXELS = 2**20, 2**25
-# More sizes of images than this: compiled programs are let go, for memory to stay what it is.
+# Limit on compiled programs. Each image size needs one. Dropping them at this limit bounds memory.
 PROGRAMS = 32
 
 
 class Batches:
-    """Pairs by shape and dtype, scored when there are enough of a kind."""
+    """Collect pairs by shape, dtype and data range, and score each group once it is large enough."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -29,7 +32,7 @@ class Batches:
         self.pixels = 0
 
     def add(self, name: str, pair: Pair) -> list[Scored]:
-        """Take a pair, and give a batch if one is full, else an empty one."""
+        """Add a pair. Return the scores of a batch if one is full or too many pixels wait, else an empty list."""
         shape = pair.prediction.shape
         key = shape, pair.prediction.dtype.name, pair.data_range
         self.waiting.setdefault(key, []).append((name, pair))
@@ -41,7 +44,7 @@ class Batches:
         return []
 
     def rest(self) -> Iterator[list[Scored]]:
-        """Give the batches that are not full."""
+        """Yield the scores of the remaining batches, which are not full."""
         while self.waiting:
             yield self._score(next(iter(self.waiting)))
 
@@ -53,12 +56,12 @@ class Batches:
             jax.clear_caches()
             self.compiled.clear()
         self.compiled.add(key)
-        # Filled up, so that every batch of a shape runs the same program.
+        # Pad the batch, so that every batch of a shape runs the same program.
         filled = batch + batch[-1:] * (_batch_size(shape) - len(batch))
         a, b = (np.stack([pair[i] for _, pair in filled]) for i in (0, 1))
         try:
             found = np.asarray(_score(a, b, **self.settings.options(data_range)), np.float64)
-        # Of memory, for images of this size.
+        # XLA runs out of memory for images of this size.
         except RuntimeError as error:
             return [(name, pair, str(error).partition("\n")[0]) for name, pair in batch]
         return [(name, pair, self._numbers(*terms)) for (name, pair), terms in zip(batch, found.T, strict=False)]
@@ -70,7 +73,7 @@ class Batches:
 
 
 def _batch_size(shape: tuple[int, ...]) -> int:
-    # At least two: of a single one the compiler would make another program than of each in a loop.
+    # At least two: XLA compiles a single pair to a different program than a loop over pairs.
     return min(max(BATCH_PIXELS // (shape[0] * shape[1]), 2), 32)
 
 
@@ -78,7 +81,10 @@ def _batch_size(shape: tuple[int, ...]) -> int:
     jax.jit, static_argnames=("sobel_kernel_size", "spectrum", "normalization", "data_range", "channel_axis")
 )
 def _score(a: jax.Array, b: jax.Array, **options: Any) -> tuple[jax.Array, ...]:
-    """General, specific and MSE of every pair, one after the other: so a pair has the same bits in any batch."""
+    """General, Specific and MSE of every pair.
+
+    Pairs are computed one after the other, so that a pair gives the same bits in any batch.
+    """
 
     def one(pair: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
         x, y = (z.astype(jnp.float32) for z in pair)

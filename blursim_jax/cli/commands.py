@@ -1,4 +1,4 @@
-"""The commands: what they take and print. The files that they import do the work."""
+"""The commands: their options and output. The modules that they import do the work."""
 
 import json as json_module
 import math
@@ -219,7 +219,7 @@ def sweep(
 
 
 def status_of(value: float | None, limit: float | None) -> int:
-    """The exit status of a value, and the reason on stderr if it is 1."""
+    """Return the exit status for a value. If it is 1, print the reason on stderr."""
     if limit is None or value is None or value <= limit:
         return 0
     print(f"BlurSim {value:.6g} is above --fail-above {limit:.6g}", file=sys.stderr)
@@ -227,7 +227,7 @@ def status_of(value: float | None, limit: float | None) -> int:
 
 
 def print_json(content: dict[str, Any]) -> None:
-    """Print JSON, which has no NaN and no infinity: null stands for them."""
+    """Print JSON, with null for NaN and infinity, which JSON lacks."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, float) and not math.isfinite(value):

@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 
 def print_table(table: Table) -> None:
-    """Print a table as wide as it is: no number is cut off."""
+    """Print a table at full width, so that no number is cut off."""
     Console(width=10_000, markup=False, emoji=False, highlight=False).print(table)
 
 
 def print_notes(notes: Sequence[str]) -> None:
-    """Say on stderr what was done to images, a line each."""
+    """Print on stderr what was done to the images, one note per line."""
     for note in notes:
         print(f"Note: {note}", file=sys.stderr)
 
 
 def number(value: float | None, digits: str = ".6g") -> str:
-    """A number, or a dash where there is none."""
+    """Format a number, or return a dash if there is none."""
     return "-" if value is None or math.isnan(value) else format(value, digits)
 
 
 def print_scores(scores: "Scores") -> None:
-    """A row each of BlurSim, its terms, and what else is known of images."""
+    """Print BlurSim, its terms and the other metrics, one per row."""
     table = Table("", "", "", show_header=False, box=None)
     rows = (
         ("BlurSim", number(scores.value), "0 for the same image"),
@@ -55,7 +55,7 @@ def print_scores(scores: "Scores") -> None:
 
 
 def print_matrix(values: np.ndarray, names: list[str], *, csv: bool) -> None:
-    """The pairwise table; as CSV with all digits of float32."""
+    """Print the pairwise table. The CSV has all digits of float32."""
     if csv:
         rows = [[name, *(f"{value:.9g}" for value in row)] for name, row in zip(names, values, strict=True)]
         csv_module.writer(sys.stdout, lineterminator="\n").writerows([["", *names], *rows])
@@ -69,7 +69,7 @@ def print_matrix(values: np.ndarray, names: list[str], *, csv: bool) -> None:
 
 
 def print_sweep(rows: "Sequence[Level]") -> None:
-    """BlurSim under every spectrum, at a middle level of every distortion."""
+    """Print BlurSim for every spectrum, at the middle level of every distortion."""
     levels = {row.distortion: [r.level for r in rows if r.distortion == row.distortion] for row in rows}
     table = Table("", *(f"--spectrum {row.spectrum}" for row in rows[:3]))
     for column in table.columns[1:]:
@@ -82,7 +82,7 @@ def print_sweep(rows: "Sequence[Level]") -> None:
 
 
 def print_summary(summary: "Summary", outputs: list[Path]) -> None:
-    """Mean, median, deciles, the worst pairs and what failed."""
+    """Print the mean, median, deciles, worst pairs and errors."""
     table = Table("", "BlurSim", show_header=True)
     table.columns[1].justify = "right"
     table.add_row(f"mean of {summary.scored}", number(summary.mean))
@@ -110,7 +110,7 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress(total: int, done: int) -> Iterator[Callable[[int], None]]:
-    """Show on a terminal how far it is, how fast and how long still; yield what is told of more pairs done."""
+    """Show progress, speed and remaining time on a terminal. Yield a function that reports more pairs done."""
     columns = TextColumn("Scoring"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn()
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("", total=total, completed=done)

@@ -1,6 +1,7 @@
-"""The pictures: where two images differ, the pairwise table, the curves of a sweep.
+"""Draw where two images differ, the pairwise table, and the curves of a sweep.
 
-Colour maps are cividis and grey, lines are Okabe and Ito's colours with a style each: told apart by any eye.
+Colour maps are cividis and grey. Lines have Okabe and Ito's colours and one style each. People with any colour vision
+can tell them apart.
 """
 
 import io
@@ -18,11 +19,11 @@ from blursim_jax.cli.files import replacing, shortened
 from blursim_jax.cli.pairs import Pair, Scores, Settings
 from blursim_jax.cli.sweeps import DISTORTIONS, SPECTRA, Level
 
-# Frequencies in cycles a pixel, the lowest in the middle; rows go down, as the image's.
+# Range of frequencies in cycles per pixel, with the lowest in the middle. Rows go down, as in the image.
 FREQUENCIES = (-0.5, 0.5, 0.5, -0.5)
-# Below this share of the largest magnitude a spectrum is drawn as if it were it.
+# Magnitudes below this share of the largest are drawn as this share.
 FLOOR = 1e-6
-# More pixels to a side than a panel has on paper would only be averaged by Matplotlib, at some cost.
+# Largest side of a drawn image, in pixels. A panel shows no more: Matplotlib would average the rest, at some cost.
 SIDE = 1024
 LINES = {
     "value": ("#000000", "-"),
@@ -32,10 +33,10 @@ LINES = {
 
 
 def draw_comparison(pair: Pair, settings: Settings, scores: Scores, names: Sequence[str]) -> Figure:
-    """Both images above each other, their edges and spectra beside them, and the maps of the differences."""
+    """Draw both images one above the other, their edges and spectra beside them, and the difference maps."""
     options = settings.options(pair.data_range)
     difference = blursim_maps(pair.prediction, pair.target, **options)
-    # What differs from black is all of the image, in magnitude.
+    # The difference from black is the image itself: its edges and its magnitude spectrum.
     options |= {"spectrum": "magnitude", "normalization": "area"}
     of_each = [blursim_maps(x, np.zeros_like(x), **options) for x in (pair.prediction, pair.target)]
     height, width = pair.target.shape[:2]
@@ -47,7 +48,7 @@ def draw_comparison(pair: Pair, settings: Settings, scores: Scores, names: Seque
     roles = "prediction", "target"
     for row, role, name, image in zip(grid, roles, names, pair[:2], strict=True):
         _show(row[0], np.clip(image / pair.data_range, 0, 1), f"{role}: {_short(name)}", cmap="gray", vmin=0, vmax=1)
-    # Of prediction and target on one scale. Edges are faint beside a few: by their square root they are seen.
+    # Prediction and target share a scale. Most edges are faint beside the strongest: a square root makes them visible.
     for column, panels, title in ((1, edges, "edges"), (2, spectra, "spectrum, log10")):
         least, most = min(map(np.min, panels)), max(map(np.max, panels))
         norm = PowerNorm(0.5, 0, most) if column == 1 else Normalize(least, most)
@@ -70,7 +71,7 @@ def draw_comparison(pair: Pair, settings: Settings, scores: Scores, names: Seque
 
 
 def draw_matrix(values: np.ndarray, images: Sequence[np.ndarray], white: float, names: Sequence[str]) -> Figure:
-    """The pairwise table as a heat map, a thumbnail at each row and column."""
+    """Draw the pairwise table as a heat map, with a thumbnail per row and column."""
     count = len(names)
     side = max(1.1, min(1.6, 14 / count))
     figure = Figure(figsize=(side * (count + 1) + 2.2, side * (count + 1) + 0.8), layout="constrained")
@@ -103,7 +104,7 @@ def draw_matrix(values: np.ndarray, images: Sequence[np.ndarray], white: float, 
 
 
 def draw_sweep(rows: Sequence[Level], settings: Settings, name: str) -> Figure:
-    """A row a spectrum, a column a distortion: value and both terms against the strength."""
+    """Draw the value and both terms against the strength, with a row per spectrum and a column per distortion."""
     figure = Figure(figsize=(15, 9), layout="constrained")
     grid = figure.subplots(len(SPECTRA), len(DISTORTIONS), sharex="col", sharey="row")
     for line, spectrum in zip(grid, SPECTRA, strict=True):
@@ -131,15 +132,15 @@ def draw_sweep(rows: Sequence[Level], settings: Settings, name: str) -> Figure:
 
 
 def to_png(figure: Figure) -> bytes:
-    """The picture as the bytes of a PNG."""
+    """Return the figure as the bytes of a PNG."""
     content = io.BytesIO()
-    # Nothing at the rim is cut off.
+    # The tight bounding box cuts nothing off at the border.
     figure.savefig(content, format="png", dpi=100, bbox_inches="tight", pad_inches=0.15)
     return content.getvalue()
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a PNG in full or not at all."""
+    """Write the figure as a PNG, in full or not at all."""
     content = to_png(figure)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
@@ -154,7 +155,7 @@ def _show(axes: Axes, values: np.ndarray, title: str, *, frequencies: bool = Fal
         return axes.imshow(_thinned(values, peaks=True), extent=FREQUENCIES, **style)
     axes.set(xticks=[], yticks=[])
     height, width = values.shape[:2]
-    # A line of pixels would not be seen.
+    # A very thin image would not be visible.
     if not 1 / 8 <= height / width <= 8:
         style["aspect"] = "auto"
     return axes.imshow(_thinned(values, peaks=values.ndim == 2 and style.get("cmap") != "gray"), **style)
@@ -167,7 +168,10 @@ def _decades(magnitudes: Any) -> np.ndarray:
 
 
 def _thinned(values: np.ndarray, *, peaks: bool = False) -> np.ndarray:
-    """At most `SIDE` or so to a side: the mean of a square of pixels, or its peak, which a mean would hide."""
+    """Reduce an image to about `SIDE` pixels per side, by the mean of each square of pixels or by its maximum.
+
+    A mean would hide peaks.
+    """
     step = -(-max(values.shape[:2]) // SIDE)
     if step == 1:
         return values
@@ -179,5 +183,5 @@ def _thinned(values: np.ndarray, *, peaks: bool = False) -> np.ndarray:
 
 
 def _short(name: str, length: int = 28) -> str:
-    """A file's name as a caption, not as a formula."""
+    """Shorten a file's name for a caption, and escape `$`, which would start a formula."""
     return shortened(name, length).replace("$", r"\$")

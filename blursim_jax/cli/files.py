@@ -1,37 +1,40 @@
-"""Files that are written whole or not at all, and never over another unasked."""
+"""Write files in full or not at all, and replace existing files only on request."""
 
 import os
+import signal
 import tempfile
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from types import FrameType
+from typing import IO, NoReturn
 
 
 class UserError(Exception):
-    """What the user has to know, in one line."""
+    """An error that is reported to the user in one line."""
 
 
 class Interruption(Exception):
-    """The user ended it; what is to be said of that."""
+    """The user interrupted the command. The message says what that means for the output."""
 
 
 def printable(text: object) -> str:
-    """A file's name, or what is said of it, on one line, whatever its characters."""
+    """Escape unprintable characters, so that a file's name or a message stays on one line."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
 
 
 def shortened(name: str, length: int) -> str:
-    """The same, of at most this length, without the middle where it is longer."""
+    """Make a name printable, and leave out its middle if it is longer than `length`."""
     name = printable(name)
     return name if len(name) <= length else f"{name[: length // 2]}…{name[len(name) + length // 2 - length + 1 :]}"
 
 
 def check_outputs(*outputs: Path | None, force: bool, inputs: Iterable[Path] = ()) -> None:
-    """See that these files can be written, and are not there yet unless `force` lets them be replaced.
+    """Check that these files can be written. Without `force`, they must not exist yet.
 
     Raises:
-        UserError: If it is not so, if two of them are the same, or if one is an input.
+        UserError: If this check fails, if two outputs are the same file, or if an output is an input.
     """
     read = set(map(os.path.realpath, inputs))
     wanted = [path for path in outputs if path is not None]
@@ -51,12 +54,12 @@ def check_outputs(*outputs: Path | None, force: bool, inputs: Iterable[Path] = (
 
 
 def lock(file: IO) -> bool:
-    """Keep other runs from an open file until it is closed; whether none has it."""
+    """Lock an open file against other runs until it is closed. Return False if another run holds the lock."""
     try:
         import fcntl
 
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    # A system without such locks, and a file that is locked.
+    # This system has no such locks.
     except ImportError:
         return True
     except BlockingIOError:
@@ -66,7 +69,10 @@ def lock(file: IO) -> bool:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path next to `path`, or to what it links to, that takes its place once written in full."""
+    """Yield a temporary path. Once written in full, the file there replaces `path`, or the file that `path` links to.
+
+    The temporary file is in the same folder as the file that it replaces.
+    """
     path = path.resolve()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -74,3 +80,26 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def keyboard_interrupts() -> Iterator[Callable[[], None]]:
+    """Yield a function that raises KeyboardInterrupt if Ctrl-C was pressed before.
+
+    Ctrl-C raises at once too, but Python drops an exception that is raised inside a destructor or a callback.
+    """
+    pressed = threading.Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> NoReturn:
+        pressed.set()
+        signal.default_int_handler(number, frame)
+
+    def check() -> None:
+        if pressed.is_set():
+            raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield check
+    finally:
+        signal.signal(signal.SIGINT, previous)

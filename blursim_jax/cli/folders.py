@@ -1,4 +1,4 @@
-"""Two folders of images: matched by name, decoded in parallel, scored in batches, saved row by row."""
+"""Compare two folders: match images by name, decode them in parallel, score them in batches, save row by row."""
 
 import collections
 import contextlib
@@ -13,7 +13,15 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from blursim_jax.cli.files import Interruption, UserError, check_outputs, lock, printable, replacing
+from blursim_jax.cli.files import (
+    Interruption,
+    UserError,
+    check_outputs,
+    keyboard_interrupts,
+    lock,
+    printable,
+    replacing,
+)
 from blursim_jax.cli.images import KNOWN
 from blursim_jax.cli.pairs import Pair, Settings, read_pair
 
@@ -21,12 +29,12 @@ if TYPE_CHECKING:
     from blursim_jax.cli.batches import Scored
 
 Names = dict[str, tuple[list[Path], list[Path]]]
-# Given the number of pairs and of those done, a context that yields a function to report more pairs done.
+# Takes the number of pairs and the number already done. Yields a function that reports more pairs done.
 Progress = Callable[[int, int], AbstractContextManager[Callable[[int], None]]]
 
 
 class Row(NamedTuple):
-    """One line of the CSV. Numbers have the digits of float32, and are empty where there is an error."""
+    """One line of the CSV. Numbers have the digits of float32. They are empty if there is an error."""
 
     name: str
     value: str = ""
@@ -43,8 +51,8 @@ class Row(NamedTuple):
 class Run:
     """The scores of a folder of predictions against a folder of targets, in a CSV.
 
-    While it runs, rows are appended to `<out>.partial` as lines of JSON, after a first line that describes the run. It
-    may be interrupted anywhere: an incomplete line is ignored.
+    During the run, rows are appended to `<out>.partial` as lines of JSON. The first line describes the run. The run may
+    be interrupted at any time: an incomplete line is ignored.
     """
 
     def __init__(self, predictions: Path, targets: Path, out: Path, settings: Settings) -> None:
@@ -60,7 +68,7 @@ class Run:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Release the lock; after an interrupt, say how to go on."""
+        """Release the lock. After an interrupt, say how to resume."""
         self._files.close()
         if kind is KeyboardInterrupt:
             went = f"What was scored is in {self.partial}; --resume goes on with it."
@@ -81,11 +89,11 @@ class Run:
         threads: int | None,
         progress: Progress = lambda total, done: contextlib.nullcontext(lambda count: None),
     ) -> list[Row]:
-        """Score every pair that has no score yet, and return all rows, in the order of names.
+        """Score every pair that has no score yet. Return all rows, sorted by name.
 
         Raises:
-            UserError: An output exists already, there is nothing to resume, no image in the folders, or another run
-                is active.
+            UserError: If an output exists already, if there is nothing to resume, if a folder has no image, or if
+                another run is active.
         """
         files = list(itertools.chain.from_iterable(itertools.chain(*pair) for pair in self._pairs.values()))
         check_outputs(report, force=force, inputs=files)
@@ -104,13 +112,17 @@ class Run:
         if not resume:
             self._file.truncate(0)
             self._note([self.head])
-        # A file that caused an error may have been replaced.
+        # Retry pairs with an error: their files may have been replaced.
         missing = [name for name in sorted(self._pairs) if name not in done or done[name].error]
-        with progress(len(self._pairs), len(self._pairs) - len(missing)) as advance:
+        with (
+            keyboard_interrupts() as check_interrupt,
+            progress(len(self._pairs), len(self._pairs) - len(missing)) as advance,
+        ):
             for rows in self._rows(missing, threads or os.cpu_count() or 1):
                 self._note(rows)
                 done |= {row.name: row for row in rows}
                 advance(len(rows))
+                check_interrupt()
         return [done[name] for name in sorted(done)]
 
     def write(self, rows: list[Row]) -> None:
@@ -123,10 +135,10 @@ class Run:
         self.partial.unlink(missing_ok=True)
 
     def files_of(self, name: str) -> tuple[Path, Path]:
-        """Both images of a pair.
+        """Return the paths of both images of a pair.
 
         Raises:
-            UserError: One is not there, or there are several.
+            UserError: If an image is missing, or if there are several of this name.
         """
         for folder, paths in zip((self.predictions, self.targets), self._pairs[name], strict=True):
             if len(paths) != 1:
@@ -142,7 +154,7 @@ class Run:
     def _noted(self) -> list[Row]:
         self._file.seek(0)
         content = self._file.read()
-        # Without a line that an interrupt cut off.
+        # An interrupt may have cut off the last line.
         whole = content.rfind(b"\n") + 1
         try:
             head, *rows = map(json.loads, content[:whole].splitlines())
@@ -156,7 +168,7 @@ class Run:
 
     @functools.cached_property
     def _names(self) -> tuple[Names, int]:
-        """The predictions and targets of each name, the path without suffix, and the number of other files."""
+        """The predictions and targets per name, and the number of other files. A name is a path without suffix."""
         names: Names = collections.defaultdict(lambda: ([], []))
         others = 0
         for i, folder in enumerate((self.predictions, self.targets)):
@@ -197,7 +209,7 @@ class Run:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """All files in a folder and its subfolders, without hidden ones."""
+    """Yield all files in a folder and its subfolders, except hidden ones."""
 
     def fail(error: OSError) -> None:
         raise UserError(f"{printable(error.filename)}: {error.strerror}")
@@ -208,7 +220,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 def _in_order(read: Callable[[str], Pair], names: list[str], threads: int) -> Iterator[tuple[str, Future[Pair]]]:
-    """Each name with the future of its pair. A few are decoded ahead."""
+    """Yield each name with the future of its pair. A few pairs are decoded ahead."""
     ahead: collections.deque[tuple[str, Future[Pair]]] = collections.deque()
     pool = ThreadPoolExecutor(threads)
     try:

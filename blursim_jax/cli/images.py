@@ -1,6 +1,6 @@
-"""Image files to arrays: what is in a file is read as it is, converted and that said, or refused.
+"""Read image files as arrays. Content is read unchanged, converted with a note, or rejected.
 
-Greyscale is luma, `0.299 R + 0.587 G + 0.114 B`, unrounded.
+Greyscale is luma, `0.299 R + 0.587 G + 0.114 B`, without rounding.
 """
 
 import os
@@ -15,7 +15,7 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 from blursim_jax.cli import tiffs
 from blursim_jax.cli.files import UserError, printable
 
-# Formats that Pillow may try, and what their files are called.
+# Formats that Pillow may try, and their file suffixes.
 SUFFIXES = {
     "PNG": (".png",),
     "JPEG": (".jpg", ".jpeg"),
@@ -26,18 +26,18 @@ SUFFIXES = {
 KNOWN = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
 EIGHT_BITS = "1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-# At a time, for no copy of a large image to be made on the way.
+# Rows to convert at a time, so that a large image is not copied whole.
 ROWS = 256
-# A JPEG has some ten; each takes as long as the whole of a usual one.
+# Limit on the scans of a progressive JPEG, which usually has about ten. Each takes as long as a whole ordinary JPEG.
 SCANS = 64
 TAGS = ExifTags.Base
 
-# Pillow's cap is another, and for the whole process. Ours comes before anything is decoded.
+# Pillow's limit is different, and applies to the whole process. `max_pixels` is checked before anything is decoded.
 Image.MAX_IMAGE_PIXELS = None
 
 
 class Picture(NamedTuple):
-    """What was read: (H, W), or (H, W, 3) in colour; what value is white; and what had to be done to the file's own."""
+    """Pixels (H, W), or (H, W, 3) in colour; the value of white; and notes on what was converted or left out."""
 
     pixels: np.ndarray
     white: float
@@ -48,7 +48,8 @@ def read(path: Path, *, color: bool, max_pixels: int) -> Picture:
     """Read one image, upright.
 
     Raises:
-        UserError: It is no file, no image of a known format, too large, damaged, or holds what float32 does not.
+        UserError: If it is not a file, not an image of a known format, too large, damaged, or if float32 cannot hold
+            its values.
     """
     try:
         with _open(path) as file:
@@ -58,13 +59,13 @@ def read(path: Path, *, color: bool, max_pixels: int) -> Picture:
         raise UserError(f"{printable(path)}: {error}") from error
     except OSError as error:
         raise UserError(f"{printable(path)}: {printable(error.strerror or error)}") from error
-    # Whatever a decoder raises at damaged bytes.
+    # Decoders raise exceptions of any type for damaged files.
     except Exception as error:
         raise UserError(f"{printable(path)}: damaged ({type(error).__name__}: {printable(error)})") from error
 
 
 def _open(path: Path) -> BinaryIO:
-    # Without waiting for the other end of a named pipe.
+    # O_NONBLOCK: otherwise opening a named pipe waits for its other end.
     file = open(path, "rb", opener=lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0)))
     if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
         file.close()
@@ -73,13 +74,13 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _decode(file: BinaryIO, path: Path, color: bool, max_pixels: int) -> tuple[np.ndarray, float, list[str]]:
-    """Pixels (H, W) or (H, W, 3), what is white, and notes."""
+    """Return pixels (H, W) or (H, W, 3), the value of white, and notes."""
     try:
         image = Image.open(file, formats=list(SUFFIXES))
     except UnidentifiedImageError:
         return tiffs.decode(file, max_pixels)
     tiffs.check_size(*image.size, max_pixels)
-    # A telephone's JPEG with several pictures.
+    # MPO is a JPEG with several pictures, as phones write it.
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     suffix = path.suffix.lower()
     if suffix in KNOWN and suffix not in SUFFIXES[kind]:
@@ -88,7 +89,8 @@ def _decode(file: BinaryIO, path: Path, color: bool, max_pixels: int) -> tuple[n
         _check_scans(file)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         tags = image.tag_v2
-        # Pillow misreads signed numbers, and beyond 8 bits white that is 0, and colours that lie one after the other.
+        # Pillow misreads signed numbers. Above 8 bits, it also misreads images whose white is 0, and images whose
+        # colours are in separate planes.
         unusual = tags.get(TAGS.PhotometricInterpretation) == 0 or tags.get(TAGS.PlanarConfiguration) == 2
         if 2 in tags.get(TAGS.SampleFormat, ()) or (unusual and max(tags.get(TAGS.BitsPerSample, (1,))) > 8):
             return tiffs.decode(file, max_pixels)
@@ -108,7 +110,7 @@ def _pixels_of(image: Image.Image, file: BinaryIO, color: bool, notes: list[str]
         if image.mode.startswith("I;16"):
             return np.asarray(_upright(image), np.uint16), 65535.0
         return _sixteen_bits(image, raw, file, notes), 65535.0
-    # What is left of more bits is of some kind that is read otherwise, or to 8 bits.
+    # Pillow misreads the other kinds with more than 8 bits, or reduces them to 8 bits.
     if image.mode not in EIGHT_BITS or (re.search(r";(12|16|32)", raw) and not raw.startswith("BGR")):
         raise UserError(f"pixels of mode {raw or image.mode} are not supported; {tiffs.ADVICE}")
     return _eight_bits(_upright(image), color, notes), 255.0
@@ -128,7 +130,7 @@ def _eight_bits(image: Image.Image, color: bool, notes: list[str]) -> np.ndarray
     image = image if image.mode == "RGB" else image.convert("RGB")
     if color:
         return np.asarray(image)
-    # Luma by Pillow, several times faster than by NumPy.
+    # Pillow computes luma several times faster than NumPy.
     result = np.empty((image.height, image.width), np.float32)
     for i in range(0, image.height, ROWS):
         rows = image.crop((0, i, image.width, min(i + ROWS, image.height)))
@@ -137,7 +139,10 @@ def _eight_bits(image: Image.Image, color: bool, notes: list[str]) -> np.ndarray
 
 
 def _sixteen_bits(image: Image.Image, raw: str, file: BinaryIO, notes: list[str]) -> np.ndarray:
-    """Colours of 16 bits, of which Pillow keeps the higher 8: once more in the other byte order it gives the lower."""
+    """Return 16-bit colours.
+
+    Pillow keeps only the high byte. Decoding again in the other byte order gives the low byte.
+    """
     high = _upright(image)
     pixels = np.empty((high.height, high.width, len(high.getbands())), np.uint16)
     for i, band in enumerate(high.getbands()):
@@ -156,7 +161,7 @@ def _sixteen_bits(image: Image.Image, raw: str, file: BinaryIO, notes: list[str]
 
 
 def _raw_mode(image: Image.Image) -> str:
-    """How the pixels lie in the file, such as `RGB;16B`."""
+    """Return the layout of the pixels in the file, such as `RGB;16B`."""
     tiles = getattr(image, "tile", [])
     args = tiles[0].args if tiles else ""
     return str(args if isinstance(args, str) else args[0]) if args else ""
@@ -170,13 +175,13 @@ def _check_scans(file: BinaryIO) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """The image decoded, turned as its EXIF data say."""
+    """Decode the image, and turn it upright by its EXIF orientation."""
     image.load()
     return ImageOps.exif_transpose(image) if image.getexif().get(TAGS.Orientation, 1) != 1 else image
 
 
 def _over_white(pixels: np.ndarray, notes: list[str]) -> np.ndarray:
-    """The colours (H, W, 3) of (H, W, 4), over a white ground where they are not opaque, rounded as a viewer does."""
+    """Blend pixels (H, W, 4) over white to colours (H, W, 3), rounded as an image viewer does."""
     white = np.iinfo(pixels.dtype).max
     if pixels[..., 3].min() == white:
         return pixels[..., :3]
@@ -190,7 +195,7 @@ def _over_white(pixels: np.ndarray, notes: list[str]) -> np.ndarray:
 
 
 def _to_channels(pixels: np.ndarray, color: bool) -> np.ndarray:
-    """(H, W, 3) in colour, else (H, W)."""
+    """Convert pixels to (H, W, 3) in colour, else to (H, W)."""
     if color:
         return pixels if pixels.ndim == 3 else np.repeat(pixels[..., None], 3, axis=-1)
     if pixels.ndim == 2:

@@ -1,4 +1,4 @@
-"""What the commands take: each option once, with its help."""
+"""The options of the commands. Each is defined once, with its help text."""
 
 from pathlib import Path
 from typing import Annotated
@@ -83,7 +83,7 @@ def picture(help: str) -> typer.models.OptionInfo:
 
 
 def table(help: str) -> typer.models.OptionInfo:
-    """An option that names another file to write."""
+    """An option that names a file of another kind to write."""
     return typer.Option(help=help, rich_help_panel=OUTPUT)
 
 

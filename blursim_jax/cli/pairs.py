@@ -16,7 +16,7 @@ TOO_LARGE = "values are too large for float32; --data-range says what is white"
 
 
 class Settings(NamedTuple):
-    """Options of the loss, and how images are read. Without a data range, the files' depth decides."""
+    """Options of the loss, and of reading images. Without `data_range`, the bit depth of the files sets it."""
 
     alpha: float
     sobel_kernel_size: Any
@@ -29,14 +29,14 @@ class Settings(NamedTuple):
     max_pixels: int
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
-        """Raise `UserError` for a shape that the library rejects."""
+        """Raise `UserError` if the library rejects this shape."""
         try:
             _checks.check_shapes(shape, shape, _checks.check_options(**self.options(1.0)))
         except ValueError as error:
             raise UserError(str(error)) from error
 
     def options(self, data_range: float) -> dict[str, Any]:
-        """The arguments of `blursim_terms` and `blursim_maps`."""
+        """Return the arguments of `blursim_terms` and `blursim_maps`."""
         return {
             "sobel_kernel_size": self.sobel_kernel_size,
             "spectrum": self.spectrum,
@@ -46,18 +46,18 @@ class Settings(NamedTuple):
         }
 
     def mix(self, general: Any, specific: Any) -> Any:
-        """BlurSim from its terms."""
+        """Compute BlurSim from its terms."""
         return (1 - self.alpha) * general + self.alpha * specific
 
 
 def checked_settings(parameters: Mapping[str, Any]) -> Settings:
-    """The settings among a command's parameters.
+    """Select and check the settings among a command's parameters.
 
     Raises:
-        ValueError: The library would reject an option.
-        UserError: Two options exclude each other.
+        ValueError: If the library would reject an option.
+        UserError: If two options exclude each other.
     """
-    # `sweep` lacks some of the options.
+    # The command `sweep` lacks some options.
     values = {"spectrum": "magnitude", "resize": False, "crop": False, **parameters}
     settings = Settings(**{name: values[name] for name in Settings._fields})
     _checks.check_options(**settings.options(1.0 if settings.data_range is None else settings.data_range))
@@ -77,7 +77,10 @@ class Pair(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """BlurSim and its terms, the mean squared error for white 1, PSNR in dB, and SSIM, NaN for images under 7x7."""
+    """BlurSim and its terms, the mean squared error for white 1, PSNR in dB, and SSIM.
+
+    SSIM is NaN for images with a side of less than 7 pixels.
+    """
 
     value: float
     general: float
@@ -88,7 +91,7 @@ class Scores(NamedTuple):
 
 
 def read_pair(prediction: Path, target: Path, settings: Settings) -> Pair:
-    """Read two images, and resize or crop them as the settings say."""
+    """Read two images. Resize or crop them as the settings say."""
     arrays, data_range, notes = read_all([prediction, target], settings, model=1)
     return Pair(arrays[0], arrays[1], data_range, notes)
 
@@ -96,13 +99,13 @@ def read_pair(prediction: Path, target: Path, settings: Settings) -> Pair:
 def read_all(paths: list[Path], settings: Settings, model: int) -> tuple[list[np.ndarray], float, tuple[str, ...]]:
     """Read images as arrays of one shape and dtype, with the value of white and notes.
 
-    `--resize` takes the shape of the image whose index is `model`.
+    With `--resize`, all images get the shape of the image at index `model`.
     """
     pictures = [read(path, color=settings.color, max_pixels=settings.max_pixels) for path in paths]
     notes = [f"{printable(path)}: {', '.join(p.notes)}" for path, p in zip(paths, pictures, strict=True) if p.notes]
     arrays = [picture.pixels for picture in pictures]
     for path, picture in zip(paths, pictures, strict=True):
-        # White is unknown in floating point only.
+        # Only floating-point images do not define white.
         white = settings.data_range or picture.white
         if picture.white == 1 and (picture.pixels.min() < -0.1 * white or picture.pixels.max() > 1.1 * white):
             notes.append(f"{printable(path)}: has values beyond 0..{white:g}; --data-range says what is white")
@@ -146,7 +149,7 @@ def _resized(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def score(pair: Pair, settings: Settings) -> Scores:
-    """Compare a pair."""
+    """Compute the scores of a pair."""
     from skimage.metrics import structural_similarity
 
     from blursim_jax import blursim_terms
@@ -165,7 +168,7 @@ def score(pair: Pair, settings: Settings) -> Scores:
 
 
 def score_all(arrays: list[np.ndarray], white: float, settings: Settings) -> np.ndarray:
-    """BlurSim of every prediction (row) with every target (column)."""
+    """Compute BlurSim of every prediction (row) with every target (column)."""
     from blursim_jax import blursim
 
     settings.check_shape(arrays[0].shape)
@@ -174,11 +177,11 @@ def score_all(arrays: list[np.ndarray], white: float, settings: Settings) -> np.
 
 
 def names_of(images: list[Path]) -> list[str]:
-    """The files' names, or their paths where names are not unique."""
+    """Return the files' names, or their paths if names are not unique."""
     names = [image.name for image in images]
     return names if len(set(names)) == len(names) else list(map(str, images))
 
 
 def psnr_of(mse: float) -> float:
-    """The peak signal to noise ratio in dB, infinite for identical images."""
+    """Compute the peak signal-to-noise ratio in dB. It is infinite for identical images."""
     return -10 * math.log10(mse) if mse > 0 else math.inf

@@ -1,4 +1,4 @@
-"""What a run over folders comes to: the summary, and the report as one HTML file that needs nothing else."""
+"""The results of a run over folders: a summary, and a report as one self-contained HTML file."""
 
 import base64
 import html
@@ -17,7 +17,7 @@ WORST, ERRORS = 10, 20
 
 
 class Summary(NamedTuple):
-    """Counts, and of BlurSim the mean, the median, the nine deciles and the worst pairs; the first of the errors."""
+    """Counts; mean, median, nine deciles and worst pairs of BlurSim; and the first errors."""
 
     scored: int
     failed: int
@@ -29,7 +29,7 @@ class Summary(NamedTuple):
 
 
 def summarize(rows: "list[Row]") -> Summary:
-    """Sum up the rows of a run."""
+    """Summarize the rows of a run."""
     values = [{"name": row.name, "value": float(row.value)} for row in rows if not row.error]
     errors = [{"name": row.name, "error": row.error} for row in rows if row.error]
     found = np.array([pair["value"] for pair in values])
@@ -44,7 +44,7 @@ def summarize(rows: "list[Row]") -> Summary:
     )
 
 
-# Nothing is loaded, from anywhere: also what a file's name might smuggle in.
+# The content security policy blocks all loading, even if a file's name injects HTML.
 HEAD = """<!doctype html>
 <html lang="en">
 <head>
@@ -71,7 +71,7 @@ img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
 
 
 def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
-    """Write the report: the summary, how values are spread, and the worst pairs as pictures."""
+    """Write the report: the summary, a histogram of the values, and pictures of the worst pairs."""
     parts = [HEAD, "<h1>BlurSim report</h1>"]
     given = {f"--{name.replace('_', '-')}": value for name, value in run.settings._asdict().items()}
     options = " ".join(f"{name}" if value is True else f"{name} {value}" for name, value in given.items() if value)

@@ -1,4 +1,4 @@
-"""What blur, noise, shift and brightness do to the terms."""
+"""The effect of blur, noise, shift and brightness on the terms."""
 
 import csv
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from blursim_jax.cli.pairs import Settings
 
 
 class Level(NamedTuple):
-    """What a distortion of some strength comes to."""
+    """The scores of one distortion at one strength, with one spectrum."""
 
     distortion: str
     level: float
@@ -42,7 +42,7 @@ def _brighter(image: np.ndarray, share: float) -> np.ndarray:
     return image + share
 
 
-# Each with its levels: the first changes nothing, and the one in the middle stands for it in a table.
+# Each distortion with its levels. The first level changes nothing. Tables show only the middle level.
 DISTORTIONS: dict[str, tuple[Callable[[np.ndarray, float], np.ndarray], list[float]]] = {
     "blur: sigma in pixels": (_blurred, [0, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8]),
     "noise: deviation, white is 1": (_noisy, [0, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1]),
@@ -52,7 +52,7 @@ DISTORTIONS: dict[str, tuple[Callable[[np.ndarray, float], np.ndarray], list[flo
 
 
 def sweep(picture: Picture, settings: Settings) -> list[Level]:
-    """The image against itself distorted, for every distortion, level and spectrum."""
+    """Compare the image with distorted copies of itself, for every distortion, level and spectrum."""
     target = (picture.pixels / (settings.data_range or picture.white)).astype(np.float32)
     rows = []
     for distortion, (distort, levels) in DISTORTIONS.items():
@@ -66,7 +66,7 @@ def sweep(picture: Picture, settings: Settings) -> list[Level]:
 
 
 def write(rows: list[Level], settings: Settings, path: Path) -> None:
-    """Write the numbers, and with what options they were had, as CSV."""
+    """Write the scores as CSV, with the options they were computed with."""
     options = {name: getattr(settings, name) for name in ("normalization", "sobel_kernel_size", "alpha", "color")}
     with replacing(path) as temporary, temporary.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""The kinds of TIFF that Pillow does not read, colours in floating point above all, and what else TIFFs need."""
+"""Decode TIFFs that Pillow does not read, mainly floating-point colours. Helpers for other TIFFs are here too."""
 
 import logging
 import os
@@ -15,11 +15,11 @@ from PIL import ExifTags
 from blursim_jax.cli.files import UserError
 
 ADVICE = "convert it to 8-bit or 16-bit RGB or grey"
-# Little and big endian, and both in files of over 4 GB.
+# Little and big endian, then both for BigTIFF, the format of files over 4 GB.
 SIGNATURES = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
 DEFLATE = tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.COMPRESSION.DEFLATE
 
-# Of damaged files it says more than the error that it raises.
+# For damaged files, tifffile logs more than the error that it raises.
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 _messages = threading.Lock()
@@ -28,7 +28,7 @@ _stderr = -1
 
 
 def decode(file: BinaryIO, max_pixels: int) -> tuple[np.ndarray, float, list[str]]:
-    """Pixels (H, W) or (H, W, 3), what is white, and notes."""
+    """Return pixels (H, W) or (H, W, 3), the value of white, and notes."""
     file.seek(0)
     start = file.read(4)
     if not start:
@@ -63,7 +63,7 @@ def decode(file: BinaryIO, max_pixels: int) -> tuple[np.ndarray, float, list[str
 
 
 def as_float32(pixels: np.ndarray) -> np.ndarray:
-    """The same in float32, if it holds them."""
+    """Convert pixels to float32. Raise `UserError` if float32 cannot hold them."""
     with np.errstate(over="ignore"):
         pixels = pixels.astype(np.float32)
     if not np.isfinite(pixels).all():
@@ -72,7 +72,7 @@ def as_float32(pixels: np.ndarray) -> np.ndarray:
 
 
 def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Raise `UserError` for too many pixels, or none."""
+    """Raise `UserError` if there are too many pixels, or none."""
     if width * height > max_pixels:
         raise UserError(f"{width}x{height} is more than --max-pixels {max_pixels}")
     if not width * height:
@@ -81,7 +81,7 @@ def check_size(width: int, height: int, max_pixels: int) -> None:
 
 @contextmanager
 def without_messages() -> Iterator[None]:
-    """Keep what libtiff prints of damaged files, past Python's `sys.stderr`, from the terminal."""
+    """Hide libtiff's messages about damaged files. They bypass Python's `sys.stderr`."""
     global _silent, _stderr
     with _messages:
         if _silent == 0:
@@ -101,7 +101,7 @@ def without_messages() -> Iterator[None]:
 
 
 def _check_compression(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> None:
-    """See that what is compressed is not larger than the image, before tifffile unpacks it all."""
+    """Check that compressed data is not larger than the image, before tifffile decompresses all of it."""
     if page.compression == tifffile.COMPRESSION.NONE:
         return
     if page.compression not in DEFLATE:
@@ -109,6 +109,6 @@ def _check_compression(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> None
     for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
         tiff.filehandle.seek(offset)
         content = tiff.filehandle.read(count)
-        # A row of tiles at the rim goes beyond the image, but no part is larger than the whole and a tile.
+        # Tiles at the border extend beyond the image, but no part is larger than the whole image plus a tile.
         if len(zlib.decompressobj().decompress(content, 4 * page.nbytes + 1)) > 4 * page.nbytes:
             raise UserError("damaged: a part is larger than the whole")
