@@ -189,7 +189,7 @@ def _fitted(values: np.ndarray, scores: np.ndarray) -> np.ndarray:
 
 
 def table(ranks: dict[str, Rank]) -> str:
-    """Return the Markdown table. It shows BlurSim at alpha 0.8 and at the alpha that ranks best here."""
+    """Return the Markdown table. It shows each kind of BlurSim at alpha 0.8 and at its best alpha here."""
     ours = {name: found for name, found in ranks.items() if name.split(",")[0] in ("magnitude", "complex", "log")}
     others = {name: found for name, found in ranks.items() if name not in ours}
     shown = dict(others)

@@ -57,7 +57,7 @@ def training_scenes() -> list[Scene]:
 
 @functools.cache
 def held_out_scenes() -> list[Scene]:
-    """Return the photos that training never sees. The motorcycle has a measured disparity."""
+    """Return the photos that training never sees: motorcycle, with its measured disparity, coffee and flower."""
     left, _, disparity = data.stereo_motorcycle()
     return [
         make_scene("motorcycle", left, _filled(disparity)),
