@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if "not system" in config.option.markexpr and OPTIMIZATION not in flags:
         flags += f" {OPTIMIZATION}=1"
     os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=4"
+    # A shell starts what runs in its background with Ctrl-C ignored, which the processes of the tests would inherit.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("numprocesses", None):
         # The workers run the tests.
         return

@@ -423,6 +423,21 @@ def test_ctrl_c_inside_a_destructor(folders: Any, tmp_path: Path) -> None:
     assert 1 < len((tmp_path / "scores.csv.partial").read_bytes().splitlines()) < 24
 
 
+def test_ctrl_c_stays_ignored_where_it_was(folders: Any, tmp_path: Path) -> None:
+    """As after `nohup blursim evaluate ... &` in a script."""
+
+    @contextlib.contextmanager
+    def progress(*_: int) -> Iterator[Callable[[int], None]]:
+        yield lambda _: signal.raise_signal(signal.SIGINT)
+
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Run(folders[0], folders[1], tmp_path / "scores.csv", SETTINGS) as scores:
+            scores.score(None, resume=False, force=False, threads=None, progress=progress)
+    finally:
+        assert signal.signal(signal.SIGINT, previous) is signal.SIG_IGN
+
+
 # Bad files.
 
 

@@ -86,7 +86,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def keyboard_interrupts() -> Iterator[Callable[[], None]]:
     """Yield a function that raises KeyboardInterrupt if Ctrl-C was pressed before.
 
-    Ctrl-C raises at once too, but Python drops an exception that is raised inside a destructor or a callback.
+    Ctrl-C raises at once too, but Python drops an exception that is raised inside a destructor or a callback. A process
+    that ignores Ctrl-C, as in the background of a shell, goes on ignoring it.
     """
     pressed = threading.Event()
 
@@ -98,7 +99,9 @@ def keyboard_interrupts() -> Iterator[Callable[[], None]]:
         if pressed.is_set():
             raise KeyboardInterrupt
 
-    previous = signal.signal(signal.SIGINT, interrupt)
+    previous = signal.getsignal(signal.SIGINT)
+    if previous is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, interrupt)
     try:
         yield check
     finally:
