@@ -4,11 +4,13 @@ import math
 import numbers
 from typing import Any, Literal, NamedTuple, get_args
 
-Spectrum = Literal["magnitude", "complex", "log"]
-Normalization = Literal["area", "relative"]
+Spectrum = Literal["magnitude", "complex", "complex_l1", "log"]
+Normalization = Literal["area", "rms", "relative"]
 Reduction = Literal["mean", "sum", "none"]
 SobelKernelSize = Literal[3, 5, 7]
 ChannelAxis = Literal[-1, -3] | None
+# White, or black and white, or by the dtype of the images.
+DataRange = float | tuple[float, float] | None
 
 SPECTRA: tuple[Spectrum, ...] = get_args(Spectrum)
 NORMALIZATIONS: tuple[Normalization, ...] = get_args(Normalization)
@@ -18,6 +20,8 @@ CHANNEL_AXES: tuple[ChannelAxis, ...] = (None, -1, -3)
 
 # The dtypes that float32 represents exactly. float64 is computed in float64.
 FLOAT32_DTYPES = ("float16", "bfloat16", "float32", "uint8", "int8", "uint16", "int16")
+# White of integer images whose `data_range` is None.
+LARGEST_INTEGER = {"uint8": 255, "int8": 127, "uint16": 65535, "int16": 32767}
 
 
 class Options(NamedTuple):
@@ -26,26 +30,38 @@ class Options(NamedTuple):
     sobel_kernel_size: SobelKernelSize
     spectrum: Spectrum
     normalization: Normalization
-    data_range: float
+    data_range: tuple[float, float] | None
     channel_axis: ChannelAxis
+
+    @property
+    def black(self) -> float:
+        """The pixel value of black."""
+        return self._range()[0]
 
     @property
     def unit(self) -> float:
         """The power of two that pixels are divided by, which is exact.
 
-        A division by `data_range` would round. A compiler that fuses the quotient of one image into a difference would
-        round only that of the other, so that equal images would differ.
+        A division by the range from black to white would round. A compiler that fuses the quotient of one image into a
+        difference would round only that of the other, so that equal images would differ.
         """
-        return 2.0 ** (math.frexp(self.data_range)[1] - 1)
+        black, white = self._range()
+        return 2.0 ** (math.frexp(white - black)[1] - 1)
 
     @property
     def white(self) -> float:
-        """White in units, in [1, 2)."""
-        return self.data_range / self.unit
+        """White minus black in units, in [1, 2)."""
+        black, white = self._range()
+        return (white - black) / self.unit
 
     def grey_level(self) -> float:
         """One of 255 grey levels, in units."""
         return self.white / 255
+
+    def _range(self) -> tuple[float, float]:
+        if self.data_range is None:
+            raise RuntimeError("the data range is not resolved")
+        return self.data_range
 
 
 def check_options(
@@ -54,16 +70,25 @@ def check_options(
     """Return the options as plain Python values, or raise `ValueError`."""
     size = _choice("sobel_kernel_size", sobel_kernel_size, SOBEL_KERNEL_SIZES)
     axis = _choice("channel_axis", channel_axis, CHANNEL_AXES)
-    # Pixels are divided by it: it and its inverse must be normal numbers of float32.
-    if not is_number(data_range) or not 2**-126 <= data_range < 2**127:  # type: ignore[operator]
-        raise ValueError(f"data_range: expected a positive finite number, got {data_range!r}")
     return Options(
         sobel_kernel_size=size,
         spectrum=_choice("spectrum", spectrum, SPECTRA),
         normalization=_choice("normalization", normalization, NORMALIZATIONS),
-        data_range=float(data_range),  # type: ignore[arg-type]
+        data_range=_data_range(data_range),
         channel_axis=axis,
     )
+
+
+def resolve_data_range(options: Options, predictions: str, targets: str) -> Options:
+    """Return the options with the `data_range` of images of these dtypes where it is None, or raise `TypeError`."""
+    if (predictions in LARGEST_INTEGER) != (targets in LARGEST_INTEGER):
+        kind = "an integer" if predictions in LARGEST_INTEGER else "a floating"
+        raise TypeError(f"targets: expected {kind} dtype, as predictions have {predictions}, got {targets}")
+    if options.data_range is not None:
+        return options
+    if predictions in LARGEST_INTEGER and targets != predictions:
+        raise TypeError(f"targets: expected {predictions} as predictions, or a data_range for both, got {targets}")
+    return options._replace(data_range=(0.0, float(LARGEST_INTEGER.get(predictions, 1))))
 
 
 def options_of(holder: object) -> Options:
@@ -95,12 +120,17 @@ def check_alpha_array(shape: tuple[int, ...], dtype: str, batch_shape: tuple[int
         raise ValueError(f"alpha: expected a shape that broadcasts to the images' {batch_shape}, got {shape}")
 
 
-def check_mask(shape: tuple[int, ...], dtype: str, batch_shape: tuple[int, ...]) -> None:
-    """Raise unless a mask of this shape and dtype selects from images of `batch_shape`."""
+def shape_of_pixels(shape: tuple[int, ...], options: Options) -> tuple[int, ...]:
+    """The shape of images without their channel axis, (..., H, W)."""
+    return tuple(n for i, n in enumerate(shape) if i - len(shape) != options.channel_axis)
+
+
+def check_mask(shape: tuple[int, ...], dtype: str, *expected: tuple[int, ...]) -> None:
+    """Raise unless a mask of this shape and dtype is of bool and has one of the expected shapes."""
     if dtype != "bool":
         raise TypeError(f"mask: expected dtype bool, got {dtype}")
-    if shape != batch_shape:
-        raise ValueError(f"mask: expected the shape of the batch, {batch_shape}, got {shape}")
+    if shape not in expected:
+        raise ValueError(f"mask: expected shape {' or '.join(map(str, expected))}, got {shape}")
 
 
 def check_array(name: str, value: object, types: tuple[type, ...], expected: str) -> None:
@@ -145,7 +175,36 @@ def _choice(name: str, value: object, choices: tuple) -> Any:
         if isinstance(value, type(choice)) and not isinstance(value, bool) and value == choice:
             return choice
     *others, last = map(repr, choices)
-    raise ValueError(f"{name}: expected {', '.join(others)} or {last}, got {value!r}")
+    raise ValueError(f"{name}: expected {', '.join(others)} or {last}, got {_shown(value)}")
+
+
+def _data_range(value: Any) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    black: Any = 0
+    white: Any = value
+    if isinstance(value, tuple) and len(value) == 2:
+        black, white = value
+    if is_number(black) and is_number(white):
+        try:
+            low, high = float(black), float(white)
+        except OverflowError:
+            low, high = 0.0, math.inf
+        # Pixels are divided by the range: it and its inverse must be normal numbers of float32.
+        if abs(low) < 2**127 and 2**-126 <= high - low < 2**127:
+            return low, high
+    expected = "a positive finite number, a tuple (black, white) with black < white, or None"
+    raise ValueError(f"data_range: expected {expected}, got {_shown(value)}")
+
+
+def _shown(value: object) -> str:
+    """The value in a message; of an array, which may be traced, the type and what to do."""
+    if is_number(value) or not hasattr(value, "shape"):
+        return repr(value)
+    return (
+        f"{_type_name(value)}, but an option is a constant: under jax.jit, bind it by functools.partial or name it in "
+        "static_argnames"
+    )
 
 
 def is_number(value: object) -> bool:

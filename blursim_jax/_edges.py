@@ -94,6 +94,9 @@ def specific_scale(squared_b: jax.Array, b: jax.Array, options: Options, layout:
     area = math.prod(layout.shape(b))
     if options.normalization == "area":
         return jnp.full(b.shape[:-2], 1 / (area * options.white), b.dtype)
+    if options.normalization == "rms":
+        gain = sobel_gain(options.sobel_kernel_size)
+        return jnp.full(b.shape[:-2], 1 / (math.sqrt(area) * gain * options.white), b.dtype)
     # The edges of a step of one grey level keep the scale of a flat target finite.
     offset = area * (sobel_gain(options.sobel_kernel_size) * options.grey_level()) ** 2
     return 1 / jnp.sqrt(squared_b + offset)

@@ -5,11 +5,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from blursim_jax import _checks
-from blursim_jax._checks import ChannelAxis, Normalization, Reduction, SobelKernelSize, Spectrum
-from blursim_jax._loss import ARRAY, mixture
+from blursim_jax._checks import ChannelAxis, DataRange, Normalization, Reduction, SobelKernelSize, Spectrum
+from blursim_jax._images import ARRAY, Mask
+from blursim_jax._loss import BlurSimTerms, mixture, terms
+from blursim_jax._maps import BlurSimMaps, blursim_maps
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -18,14 +21,15 @@ class BlurSim:
     """`blursim` with its options, called as `BlurSim(alpha=0.8)(predictions, targets)`.
 
     Frozen, and a pytree with `alpha` as its one leaf, so it passes through `jit`, `grad` and `vmap`; for another alpha
-    use `dataclasses.replace(loss, alpha=0.5)`, which does not recompile.
+    use `dataclasses.replace(loss, alpha=0.5)`, which does not recompile. As an attribute of a Flax NNX module, wrap it
+    in `nnx.data`.
 
     Args:
         alpha: Weight of Specific, in [0, 1]: a number, or an array that broadcasts to the images' batch shape.
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
-        spectrum: What General compares: `"magnitude"`, `"complex"` or `"log"`.
-        normalization: `"area"` or `"relative"`.
-        data_range: The pixel value of white.
+        spectrum: What General compares: `"magnitude"`, `"complex"`, `"complex_l1"` or `"log"`.
+        normalization: `"area"`, `"rms"` or `"relative"`.
+        data_range: White, (black, white), or None for that of the dtype.
         channel_axis: None, -1 or -3.
         reduction: Over images: `"mean"`, `"sum"` or `"none"`.
 
@@ -49,7 +53,7 @@ class BlurSim:
     sobel_kernel_size: SobelKernelSize = 5
     spectrum: Spectrum = "magnitude"
     normalization: Normalization = "area"
-    data_range: float = 1.0
+    data_range: DataRange = None
     channel_axis: ChannelAxis = None
     reduction: Reduction = "mean"
 
@@ -60,12 +64,13 @@ class BlurSim:
         if _checks.is_number(self.alpha) or not hasattr(self.alpha, "shape"):
             _checks.check_alpha(self.alpha, ARRAY)
 
-    def __call__(self, predictions: ArrayLike, targets: ArrayLike) -> jax.Array:
-        """Return `blursim(predictions, targets)` under these options.
+    def __call__(self, predictions: ArrayLike, targets: ArrayLike, mask: Mask | None = None) -> jax.Array:
+        """Return `blursim(predictions, targets, mask=mask)` under these options.
 
         Args:
             predictions: Images `(..., H, W)`, or with channels at `channel_axis`.
             targets: Images of the same shape.
+            mask: Pixels that count, or None.
 
         Returns:
             A scalar, or under `"none"` one value per image.
@@ -74,11 +79,48 @@ class BlurSim:
             ValueError: As `blursim`.
             TypeError: As `blursim`.
         """
-        return mixture(predictions, targets, self.alpha, _checks.options_of(self), self.reduction)
+        return mixture(predictions, targets, mask, self.alpha, _checks.options_of(self), self.reduction)
+
+    def terms(self, predictions: ArrayLike, targets: ArrayLike, mask: Mask | None = None) -> BlurSimTerms:
+        """Return `blursim_terms(predictions, targets, mask=mask)` under these options, for logging.
+
+        Args:
+            predictions: Images `(..., H, W)`, or with channels at `channel_axis`.
+            targets: Images of the same shape.
+            mask: Pixels that count, or None.
+
+        Returns:
+            `BlurSimTerms(general, specific)`.
+
+        Raises:
+            ValueError: As `blursim`.
+            TypeError: As `blursim`.
+        """
+        return terms(predictions, targets, mask, _checks.options_of(self), self.reduction)
+
+    def maps(self, predictions: ArrayLike, targets: ArrayLike, mask: Mask | None = None) -> BlurSimMaps:
+        """Return `blursim_maps(predictions, targets, mask=mask)` under these options.
+
+        Args:
+            predictions: Images `(..., H, W)`, or with channels at `channel_axis`.
+            targets: Images of the same shape.
+            mask: Pixels that count, or None.
+
+        Returns:
+            `BlurSimMaps(spectrum, edges)`.
+
+        Raises:
+            ValueError: As `blursim`.
+            TypeError: As `blursim`.
+        """
+        return blursim_maps(predictions, targets, **_checks.options_of(self)._asdict(), mask=mask)
 
     def tree_flatten_with_keys(self) -> tuple[tuple[Any, ...], tuple]:
         """Return alpha as the leaf and the options as static data."""
         alpha, *options = (getattr(self, field.name) for field in dataclasses.fields(self))
+        if isinstance(alpha, float):
+            # Flax NNX and Equinox make Python numbers constants of a program, but arrays inputs.
+            alpha = jnp.asarray(alpha, jnp.result_type(float))
         return ((jax.tree_util.GetAttrKey("alpha"), alpha),), tuple(options)
 
     @classmethod

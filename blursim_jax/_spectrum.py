@@ -52,6 +52,9 @@ def general_scale(target: Contrast | None, b: jax.Array, options: Options, layou
     height, width = layout.shape(b)
     if options.spectrum == "magnitude":
         return level_scale(target, b, options) / (height * width)
+    if options.spectrum == "complex_l1":
+        # 1 / N for the mean over bins, and 1 / sqrt(N) for the orthonormal transform.
+        return level_scale(target, b, options) / (height * width) ** 1.5
     # For "complex", the distance is computed on pixels. By Parseval, that of the spectra is sqrt(N) times as large.
     # Under "area", N is that of the original, which pads planes. For "log", 1 / sqrt(N) makes a root mean square.
     if options.spectrum == "complex" and options.normalization == "area":
@@ -69,8 +72,8 @@ def level_scale(target: Contrast | None, b: jax.Array, options: Options) -> jax.
 
 
 def contrast(b: jax.Array, options: Options, layout: Layout) -> Contrast | None:
-    """The contrast that General is divided by, or None for "area" and for "log"."""
-    if options.normalization == "area" or options.spectrum == "log":
+    """The contrast that General is divided by under "relative", or None. For "log", it is None, too."""
+    if options.normalization != "relative" or options.spectrum == "log":
         return None
     area = math.prod(layout.shape(b))
     centred = b - per_plane(layout.total(b) / area)
@@ -104,8 +107,11 @@ def _distance(a: jax.Array, b: jax.Array, options: Options, layout: Layout) -> j
     if options.spectrum == "complex":
         return norm(a - b, layout.total)
     height, width = layout.shape(a)
-    e, _ = spectrum_difference(half_spectrum(a, layout), half_spectrum(a - b, layout), options, height * width)
-    return _norm_from_half(e, width, layout)
+    difference = half_spectrum(a - b, layout)
+    if options.spectrum == "complex_l1":
+        return _sum_from_half(bin_magnitude(difference), width, layout)
+    e, _ = spectrum_difference(half_spectrum(a, layout), difference, options, height * width)
+    return safe_sqrt(_sum_from_half(e * e, width, layout))
 
 
 def _distance_gradient(a: jax.Array, b: jax.Array, options: Options, layout: Layout) -> tuple[jax.Array, jax.Array]:
@@ -116,12 +122,14 @@ def _distance_gradient(a: jax.Array, b: jax.Array, options: Options, layout: Lay
     if options.spectrum == "complex":
         distance = norm(a - b, layout.total)
         return distance, safe_divide(a - b, per_plane(distance))
+    if options.spectrum == "complex_l1":
+        return _sum_of_moduli_gradient(a - b, layout)
     height, width = layout.shape(a)
     area = height * width
     # The mean of a - b is not transformed separately here, which would take two more passes.
     transform, has_phase = half_spectrum_with_phase(a, layout)
     e, magnitude = spectrum_difference(transform, layout.transform(a - b), options, area)
-    distance = _norm_from_half(e, width, layout)
+    distance = safe_sqrt(_sum_from_half(e * e, width, layout))
     divisor = magnitude if options.spectrum == "magnitude" else magnitude * (magnitude + _log_offset(area, options))
     weight = divide_where(has_phase, e, divisor)
     # Scaling the weights of half a spectrum is cheaper than scaling pixels.
@@ -131,8 +139,19 @@ def _distance_gradient(a: jax.Array, b: jax.Array, options: Options, layout: Lay
     return distance, gradient
 
 
-def _norm_from_half(e: jax.Array, width: int, layout: Layout) -> jax.Array:
-    """The norm over the full spectrum, from its half (..., H, W // 2 + 1).
+def _sum_of_moduli_gradient(difference: jax.Array, layout: Layout) -> tuple[jax.Array, jax.Array]:
+    """The sum of |D| over the full spectrum D of a - b, and its gradient with respect to `a`: N ifft2(D / |D|)."""
+    height, width = layout.shape(difference)
+    # Every bin weighs the same in the gradient, the weak ones of a smooth difference included, so all need a phase.
+    transform, has_phase = half_spectrum_with_phase(difference, layout)
+    magnitude = bin_magnitude(transform)
+    weight = divide_where(has_phase, jnp.full_like(magnitude, height * width), magnitude)
+    gradient = layout.inverse(lax.complex(weight * transform.real, weight * transform.imag), (height, width))
+    return _sum_from_half(magnitude, width, layout), gradient
+
+
+def _sum_from_half(x: jax.Array, width: int, layout: Layout) -> jax.Array:
+    """The sum over the full spectrum, from its half (..., H, W // 2 + 1).
 
     Each column counts twice, except those of frequency 0 and, for even widths, of the Nyquist frequency.
     """
@@ -140,8 +159,8 @@ def _norm_from_half(e: jax.Array, width: int, layout: Layout) -> jax.Array:
     weights[0] = 1
     if width % 2 == 0:
         weights[-1] = 1
-    weights = jnp.asarray(weights.reshape((1,) * (e.ndim - 1) + (-1,)), e.dtype)
-    return safe_sqrt(layout.total(e * e * layout.columns(weights)))
+    weights = jnp.asarray(weights.reshape((1,) * (x.ndim - 1) + (-1,)), x.dtype)
+    return layout.total(x * layout.columns(weights))
 
 
 def _log_offset(area: int, options: Options) -> float:

@@ -5,16 +5,23 @@ Both run the loss inside `jax.shard_map`. Otherwise XLA gathers the axes of a tr
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
-import jax
+try:
+    import jax
+except ModuleNotFoundError as error:
+    error.add_note("blursim_jax.sharding needs JAX: pip install 'blursim[jax]'")
+    raise
+
 import jax.numpy as jnp
 from jax import lax
 from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding, PartitionSpec
 from jax.typing import ArrayLike
 
 from blursim_jax import _checks
-from blursim_jax._checks import ChannelAxis, Normalization, Options, Reduction, SobelKernelSize, Spectrum
-from blursim_jax._loss import check_alpha, check_images, compare_images
+from blursim_jax._checks import ChannelAxis, DataRange, Normalization, Options, Reduction, SobelKernelSize, Spectrum
+from blursim_jax._images import Images, Mask, check_alpha, check_images
+from blursim_jax._loss import compare_images
 from blursim_jax._rows import Rows
 
 __all__ = ["blursim_data_parallel", "blursim_spatial_parallel"]
@@ -30,9 +37,10 @@ def blursim_data_parallel(
     sobel_kernel_size: SobelKernelSize = 5,
     spectrum: Spectrum = "magnitude",
     normalization: Normalization = "area",
-    data_range: float = 1.0,
+    data_range: DataRange = None,
     channel_axis: ChannelAxis = None,
     reduction: Reduction = "mean",
+    mask: Mask | None = None,
 ) -> jax.Array:
     """`blursim` of a batch whose images are sharded over a mesh axis.
 
@@ -47,11 +55,12 @@ def blursim_data_parallel(
         axis_name: The mesh axis over which N is sharded. The computation is replicated along other axes.
         alpha: Weight of Specific, in [0, 1]: a number, or an array that broadcasts to the images' batch shape.
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
-        spectrum: What General compares: `"magnitude"`, `"complex"` or `"log"`.
-        normalization: `"area"` or `"relative"`.
-        data_range: The pixel value of white.
+        spectrum: What General compares: `"magnitude"`, `"complex"`, `"complex_l1"` or `"log"`.
+        normalization: `"area"`, `"rms"` or `"relative"`.
+        data_range: White, (black, white), or None for that of the dtype.
         channel_axis: None, -1 or -3.
         reduction: Over all images: `"mean"`, `"sum"` or `"none"`.
+        mask: Pixels that count, sharded like the images, or None.
 
     Returns:
         A replicated scalar, or under `"none"` one value per image, sharded like the images.
@@ -71,7 +80,7 @@ def blursim_data_parallel(
     1.5422
     """
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
-    predictions, targets, batch_shape = check_images(predictions, targets, options)
+    images, options, batch_shape = check_images(predictions, targets, mask, options)
     _checks.check_reduction(reduction, batch_shape)
     alpha = check_alpha(alpha, batch_shape)
     devices = _check_mesh(mesh, axis_name)
@@ -80,7 +89,7 @@ def blursim_data_parallel(
             f"predictions: expected a number of images that mesh axis {axis_name!r} of size {devices} divides, got "
             f"batch shape {batch_shape}"
         )
-    return _data_parallel(predictions, targets, alpha, options, reduction, mesh, axis_name)
+    return _data_parallel(images, alpha, options, reduction, mesh, axis_name)
 
 
 def blursim_spatial_parallel(
@@ -93,9 +102,10 @@ def blursim_spatial_parallel(
     sobel_kernel_size: SobelKernelSize = 5,
     spectrum: Spectrum = "magnitude",
     normalization: Normalization = "area",
-    data_range: float = 1.0,
+    data_range: DataRange = None,
     channel_axis: ChannelAxis = None,
     reduction: Reduction = "mean",
+    mask: Mask | None = None,
 ) -> jax.Array:
     """`blursim` of images whose rows are sharded over a mesh axis, for images too large for one device.
 
@@ -111,11 +121,12 @@ def blursim_spatial_parallel(
         axis_name: The mesh axis over which H is sharded. The computation is replicated along other axes.
         alpha: Weight of Specific, in [0, 1]: a number, or an array that broadcasts to the images' batch shape.
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
-        spectrum: What General compares: `"magnitude"`, `"complex"` or `"log"`.
-        normalization: `"area"` or `"relative"`.
-        data_range: The pixel value of white.
+        spectrum: What General compares: `"magnitude"`, `"complex"`, `"complex_l1"` or `"log"`.
+        normalization: `"area"`, `"rms"` or `"relative"`.
+        data_range: White, (black, white), or None for that of the dtype.
         channel_axis: None, -1 or -3.
         reduction: Over images: `"mean"`, `"sum"` or `"none"`.
+        mask: Pixels that count, sharded like the images, or None.
 
     Returns:
         A replicated scalar, or under `"none"` replicated values per image. Gradients are sharded like the images.
@@ -136,18 +147,18 @@ def blursim_spatial_parallel(
     1.5422
     """
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
-    predictions, targets, batch_shape = check_images(predictions, targets, options)
+    images, options, batch_shape = check_images(predictions, targets, mask, options)
     _checks.check_reduction(reduction, batch_shape)
     alpha = check_alpha(alpha, batch_shape)
     devices = _check_mesh(mesh, axis_name)
-    height, least = predictions.shape[_row_axis(options)], 4 * (options.sobel_kernel_size // 2)
+    height, least = images.targets.shape[_row_axis(options)], 4 * (options.sobel_kernel_size // 2)
     if devices > 1 and (height % devices or height < least * devices):
         raise ValueError(
             f"predictions: expected a height that mesh axis {axis_name!r} of size {devices} divides, with at least "
             f"{least} rows each for sobel_kernel_size={options.sobel_kernel_size}, got height {height} from shape "
-            f"{predictions.shape}"
+            f"{images.targets.shape}"
         )
-    return _spatial_parallel(predictions, targets, alpha, options, reduction, mesh, axis_name)
+    return _spatial_parallel(images, alpha, options, reduction, mesh, axis_name)
 
 
 def _check_mesh(mesh: Mesh | AbstractMesh, axis_name: str) -> int:
@@ -164,8 +175,7 @@ def _row_axis(options: Options) -> int:
 
 @functools.partial(jax.jit, static_argnames=("options", "reduction", "mesh", "axis_name"))
 def _data_parallel(
-    predictions: jax.Array,
-    targets: jax.Array,
+    images: Images,
     alpha: jax.Array,
     options: Options,
     reduction: str,
@@ -174,40 +184,42 @@ def _data_parallel(
 ) -> jax.Array:
     by_image = PartitionSpec(axis_name)
 
-    def local(predictions: jax.Array, targets: jax.Array, alpha: jax.Array) -> jax.Array:
-        (value,) = compare_images(predictions, targets, alpha, options, reduction)
+    def local(images: Images, alpha: jax.Array) -> jax.Array:
+        (value,) = compare_images(*images, alpha, options, reduction)
         over_devices = {"mean": lax.pmean, "sum": lax.psum, "none": lambda x, _: x}
         return over_devices[reduction](value, axis_name)
 
-    alpha = jnp.broadcast_to(alpha, _checks.check_shapes(predictions.shape, targets.shape, options))
+    alpha = jnp.broadcast_to(alpha, _checks.check_shapes(images.predictions.shape, images.targets.shape, options))
     out = by_image if reduction == "none" else PartitionSpec()
-    return _over_devices(local, (predictions, targets, alpha), mesh, (by_image,) * 3, out)
+    return _over_devices(local, (images, alpha), mesh, jax.tree.map(lambda _: by_image, (images, alpha)), out)
 
 
 @functools.partial(jax.jit, static_argnames=("options", "reduction", "mesh", "axis_name"))
 def _spatial_parallel(
-    predictions: jax.Array,
-    targets: jax.Array,
+    images: Images,
     alpha: jax.Array,
     options: Options,
     reduction: str,
     mesh: Mesh | AbstractMesh,
     axis_name: str,
 ) -> jax.Array:
-    def local(predictions: jax.Array, targets: jax.Array, alpha: jax.Array) -> jax.Array:
+    def local(images: Images, alpha: jax.Array) -> jax.Array:
         rows = Rows(axis_name, mesh.shape[axis_name])
-        return compare_images(predictions, targets, alpha, options, reduction, rows)[0]
+        return compare_images(*images, alpha, options, reduction, rows)[0]
 
-    by_row = PartitionSpec(*[None] * (predictions.ndim + _row_axis(options)), axis_name)
-    specs = by_row, by_row, PartitionSpec()
-    return _over_devices(local, (predictions, targets, alpha), mesh, specs, PartitionSpec())
+    # Rows have the same index in images and mask, unless channels come before them.
+    ndim = images.targets.ndim
+    by_row = PartitionSpec(*[None] * (ndim + _row_axis(options)), axis_name)
+    by_mask_row = PartitionSpec(*[None] * (ndim - (options.channel_axis is not None) - 2), axis_name)
+    specs = Images(by_row, by_row, None if images.mask is None else by_mask_row), PartitionSpec()
+    return _over_devices(local, (images, alpha), mesh, specs, PartitionSpec())
 
 
 def _over_devices(
-    local: Callable[..., jax.Array],
-    arrays: tuple[jax.Array, ...],
+    local: Callable[[Images, jax.Array], jax.Array],
+    arrays: tuple[Images, jax.Array],
     mesh: Mesh | AbstractMesh,
-    specs: tuple[PartitionSpec, ...],
+    specs: Any,
     out: PartitionSpec,
 ) -> jax.Array:
     explicit = [name for name, kind in zip(mesh.axis_names, mesh.axis_types, strict=True) if kind == AxisType.Explicit]
@@ -218,5 +230,5 @@ def _over_devices(
 
     # Along explicit axes `shard_map` moves no array itself, and along others `reshard` does not.
     if explicit:
-        arrays = tuple(map(move, arrays, specs))
+        arrays = jax.tree.map(move, arrays, specs)
     return jax.shard_map(local, mesh=mesh, in_specs=specs, out_specs=out)(*arrays)

@@ -100,6 +100,8 @@ def specific_scale(squared_b: Tensor | None, b: Tensor, options: Options) -> Ten
     area = b.shape[-2] * b.shape[-1]
     if options.normalization == "area":
         return b.new_full(b.shape[:-2], 1 / options.white) / area
+    if options.normalization == "rms":
+        return b.new_full(b.shape[:-2], 1 / (options.white * sobel_gain(options.sobel_kernel_size))) / area**0.5
     # The edges of a step of one grey level keep the scale of a flat target finite.
     offset = area * (sobel_gain(options.sobel_kernel_size) * options.grey_level()) ** 2
     return 1 / torch.sqrt(squared_b + offset)  # type: ignore[operator]

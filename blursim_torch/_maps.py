@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from blursim_torch import _checks
-from blursim_torch._checks import ChannelAxis, Normalization, SobelKernelSize, Spectrum
+from blursim_torch._checks import ChannelAxis, DataRange, Normalization, SobelKernelSize, Spectrum
 from blursim_torch._edges import edge_difference, specific_scale
-from blursim_torch._loss import check_images, compute_dtype, to_planes
+from blursim_torch._images import check_images, to_plane_pair
 from blursim_torch._numerics import per_plane, plane_sum
 from blursim_torch._spectrum import contrast, level_scale, spectrum_difference
 
@@ -27,18 +27,19 @@ def blursim_maps(
     sobel_kernel_size: SobelKernelSize = 5,
     spectrum: Spectrum = "magnitude",
     normalization: Normalization = "area",
-    data_range: float = 1.0,
+    data_range: DataRange = None,
     channel_axis: ChannelAxis = None,
+    mask: Tensor | None = None,
 ) -> BlurSimMaps:
     r"""Maps of where two images differ: over frequencies, and along edges.
 
-    For planes a and b, the maps are `|e|` over the full spectrum, where `norm(e)` is the norm in General (e = A - B for
-    `"complex"`), and `|E(a) - E(b)|`. Under `normalization="relative"`, each is also divided by the contrast that
-    its term is divided by. For a plane of N pixels,
+    For planes a and b of N pixels, the maps are the absolute values of `|A| - |B|` over the full spectrum (by
+    `spectrum`, of `A - B` or of the difference of logarithms) and of `E(a) - E(b)`, scaled so that Specific is
+    `norm(edges) / N` and General is
 
-    - `norm(edges) / N` is Specific,
-    - `norm(spectrum) / N` is General for `"magnitude"`; so it is for `"complex"`, except for OpenCV's padding, and
-      `norm(spectrum) / sqrt(N)` is General for `"log"`.
+    - `norm(spectrum) / N` for `"magnitude"`, and for `"complex"` except for OpenCV's padding,
+    - `sum(spectrum) / N**1.5` for `"complex_l1"`,
+    - `norm(spectrum) / sqrt(N)` for `"log"`.
 
     With channels, the maps are means over them.
 
@@ -46,10 +47,11 @@ def blursim_maps(
         predictions: Images `(..., H, W)`, or with channels at `channel_axis`.
         targets: Images of the same shape.
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
-        spectrum: `"magnitude"`, `"complex"` or `"log"`.
-        normalization: `"area"` or `"relative"`.
-        data_range: The pixel value of white.
+        spectrum: `"magnitude"`, `"complex"`, `"complex_l1"` or `"log"`.
+        normalization: `"area"`, `"rms"` or `"relative"`.
+        data_range: White, (black, white), or None for that of the dtype.
         channel_axis: None, -1 or -3.
+        mask: Pixels that count, or None.
 
     Returns:
         `BlurSimMaps(spectrum, edges)`, both `(..., H, W)`, float64 if either input is, else float32. The zero
@@ -71,15 +73,14 @@ def blursim_maps(
     32.0 0.0
     """
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
-    check_images(predictions, targets, options)
-    dtype = compute_dtype(predictions, targets)
-    a, b = to_planes(predictions, options, dtype), to_planes(targets, options, dtype)
+    options, _ = check_images(predictions, targets, mask, options)
+    a, b = to_plane_pair(predictions, targets, mask, options)
     if a.numel() == 0:
         # MKL refuses to transform an empty batch.
         return BlurSimMaps(torch.sum(a + b, dim=-3), torch.sum(a + b, dim=-3))
     area = a.shape[-2] * a.shape[-1]
     difference = torch.fft.fft2(a - b)
-    if options.spectrum != "complex":
+    if options.spectrum not in ("complex", "complex_l1"):
         difference, _ = spectrum_difference(torch.fft.fft2(a), difference, options, area)
     edges, _, edges_b = edge_difference(a, b, options.sobel_kernel_size)
     squared_b = plane_sum(edges_b.magnitude * edges_b.magnitude)

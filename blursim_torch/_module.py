@@ -1,33 +1,36 @@
 """BlurSim as a module that holds its options."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from blursim_torch import _checks
-from blursim_torch._checks import ChannelAxis, Normalization, Reduction, SobelKernelSize, Spectrum
-from blursim_torch._loss import ARRAY, mixture
+from blursim_torch._checks import ChannelAxis, DataRange, Normalization, Reduction, SobelKernelSize, Spectrum
+from blursim_torch._images import ARRAY
+from blursim_torch._loss import BlurSimTerms, mixture, terms
+from blursim_torch._maps import BlurSimMaps, blursim_maps
 
 
 class BlurSim(torch.nn.Module):
     """`blursim` with its options, called as `BlurSim(alpha=0.8)(predictions, targets)`.
 
     It has no parameters and an empty `state_dict`. A schedule sets `loss.alpha = 0.5`, which under `torch.compile` does
-    not recompile.
+    not recompile. A tensor as alpha moves with the module to another device and keeps its dtype.
 
     Args:
         alpha: Weight of Specific, in [0, 1]: a number, or a tensor that broadcasts to the images' batch shape.
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
-        spectrum: What General compares: `"magnitude"`, `"complex"` or `"log"`.
-        normalization: `"area"` or `"relative"`.
-        data_range: The pixel value of white.
+        spectrum: What General compares: `"magnitude"`, `"complex"`, `"complex_l1"` or `"log"`.
+        normalization: `"area"`, `"rms"` or `"relative"`.
+        data_range: White, (black, white), or None for that of the dtype.
         channel_axis: None, -1 or -3.
         reduction: Over images: `"mean"`, `"sum"` or `"none"`.
 
     Raises:
         ValueError: An option is unknown or a number is out of range. Of a tensor as alpha, when it is called.
-        TypeError: alpha is neither a number nor a tensor.
+        TypeError: alpha is neither a number nor a tensor, or a `torch.nn.Parameter`.
 
     References:
         The formula is that of `blursim`.
@@ -47,7 +50,7 @@ class BlurSim(torch.nn.Module):
         sobel_kernel_size: SobelKernelSize = 5,
         spectrum: Spectrum = "magnitude",
         normalization: Normalization = "area",
-        data_range: float = 1.0,
+        data_range: DataRange = None,
         channel_axis: ChannelAxis = None,
         reduction: Reduction = "mean",
     ) -> None:
@@ -61,23 +64,32 @@ class BlurSim(torch.nn.Module):
         _checks.options_of(self)
         _checks.check_reduction(reduction)
         self.reduction: Reduction = reduction
+        self._weight: Tensor
         self.alpha = alpha
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Check alpha, and do not register a tensor as a parameter."""
+        """Check alpha."""
         if name != "alpha":
             super().__setattr__(name, value)
             return
+        if isinstance(value, torch.nn.Parameter):
+            # An optimizer would take it out of [0, 1]: General and Specific are not in the same units.
+            raise TypeError("alpha: expected a real number or a torch.Tensor, got torch.nn.Parameter")
         if not isinstance(value, Tensor):
             _checks.check_alpha(value, ARRAY)
         object.__setattr__(self, name, value)
+        # `torch.compile` makes a number a constant of the program, and a tensor an input. On the CPU, because a tensor
+        # without dimensions works from there on every device.
+        weight = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64, device="cpu")
+        object.__setattr__(self, "_weight", weight)
 
-    def forward(self, predictions: Tensor, targets: Tensor) -> Tensor:
-        """Return `blursim(predictions, targets)` under these options.
+    def forward(self, predictions: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return `blursim(predictions, targets, mask=mask)` under these options.
 
         Args:
             predictions: Images `(..., H, W)`, or with channels at `channel_axis`.
             targets: Images of the same shape.
+            mask: Pixels that count, or None.
 
         Returns:
             A scalar, or under `"none"` one value per image.
@@ -86,7 +98,48 @@ class BlurSim(torch.nn.Module):
             ValueError: As `blursim`.
             TypeError: As `blursim`.
         """
-        return mixture(predictions, targets, self.alpha, _checks.options_of(self), self.reduction)
+        return mixture(predictions, targets, mask, self._weight, _checks.options_of(self), self.reduction)
+
+    def terms(self, predictions: Tensor, targets: Tensor, mask: Tensor | None = None) -> BlurSimTerms:
+        """Return `blursim_terms(predictions, targets, mask=mask)` under these options, for logging.
+
+        Args:
+            predictions: Images `(..., H, W)`, or with channels at `channel_axis`.
+            targets: Images of the same shape.
+            mask: Pixels that count, or None.
+
+        Returns:
+            `BlurSimTerms(general, specific)`.
+
+        Raises:
+            ValueError: As `blursim`.
+            TypeError: As `blursim`.
+        """
+        return terms(predictions, targets, mask, _checks.options_of(self), self.reduction)
+
+    def maps(self, predictions: Tensor, targets: Tensor, mask: Tensor | None = None) -> BlurSimMaps:
+        """Return `blursim_maps(predictions, targets, mask=mask)` under these options.
+
+        Args:
+            predictions: Images `(..., H, W)`, or with channels at `channel_axis`.
+            targets: Images of the same shape.
+            mask: Pixels that count, or None.
+
+        Returns:
+            `BlurSimMaps(spectrum, edges)`.
+
+        Raises:
+            ValueError: As `blursim`.
+            TypeError: As `blursim`.
+        """
+        return blursim_maps(predictions, targets, **_checks.options_of(self)._asdict(), mask=mask)
+
+    def _apply(self, fn: Callable, recurse: bool = True) -> Any:
+        """Move a tensor as alpha, but keep its dtype, because alpha in bfloat16 is another alpha."""
+        super()._apply(fn, recurse)
+        if isinstance(self.alpha, Tensor):
+            self.alpha = self.alpha.to(fn(self.alpha.detach()).device)
+        return self
 
     def extra_repr(self) -> str:
         """The options, as they are written."""

@@ -47,8 +47,13 @@ def least_magnitude(dtype: torch.dtype) -> float:
 
 
 def bin_magnitude(z: Tensor) -> Tensor:
-    """The magnitude of each bin, with gradient 0 at 0."""
+    """The magnitude of each bin, at least `least_magnitude`, with gradient 0 at 0."""
     return floored_sqrt_(dot(z, z))
+
+
+def modulus(z: Tensor) -> Tensor:
+    """The magnitude of each bin, exactly 0 at 0 with gradient 0: to be summed, not to divide by."""
+    return safe_sqrt(dot(z, z))
 
 
 def dot(z: Tensor, w: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from blursim_torch._numerics import (
     bin_magnitude,
     divide_above,
     dot,
+    modulus,
     norm,
     per_plane,
     plane_mean,
@@ -58,11 +59,14 @@ def general_gradient(a: Tensor, b: Tensor, options: Options, argnum: int) -> tup
 def general_scale(target: Contrast | None, b: Tensor, options: Options) -> Tensor:
     """The factor of the distance, (..., H, W) to (...)."""
     height, width = b.shape[-2:]
+    area = height * width
     if options.spectrum == "magnitude":
-        return level_scale(target, b, options) / (height * width)
+        return level_scale(target, b, options) / area
+    if options.spectrum == "complex_l1":
+        # 1 / N for the mean over bins, and 1 / sqrt(N) for the orthonormal transform.
+        return level_scale(target, b, options) / area**1.5
     # For "complex", the distance is computed on pixels. By Parseval, that of the spectra is sqrt(N) times as large.
     # Under "area", N is that of the original, which pads planes. For "log", 1 / sqrt(N) makes a root mean square.
-    area = height * width
     if options.spectrum == "complex" and options.normalization == "area":
         area = _padded_area(b)
     return level_scale(target, b, options) / area**0.5
@@ -78,8 +82,8 @@ def level_scale(target: Contrast | None, b: Tensor, options: Options) -> Tensor:
 
 
 def contrast(b: Tensor, options: Options) -> Contrast | None:
-    """The contrast that General is divided by, or None for "area" and for "log"."""
-    if options.normalization == "area" or options.spectrum == "log":
+    """The contrast that General is divided by under "relative", or None. For "log", it is None, too."""
+    if options.normalization != "relative" or options.spectrum == "log":
         return None
     centred = b - plane_mean(b)
     # One grey level keeps the variance of a flat target from being 0.
@@ -110,12 +114,16 @@ def _distance(a: Tensor, b: Tensor, options: Options) -> Tensor:
     if options.spectrum == "complex":
         return norm(a - b)
     height, width = a.shape[-2:]
-    transform, difference = half_spectrum(a), half_spectrum(a - b)
+    difference = half_spectrum(a - b)
+    if options.spectrum == "complex_l1":
+        moduli = [torch.sum(modulus(difference[..., rows, :]), dim=-2) for rows in row_slices(a)]
+        return _sum_from_half(add_strips(moduli), width)
+    transform = half_spectrum(a)
     squares = []
     for rows in row_slices(a):
         e, _ = spectrum_difference(transform[..., rows, :], difference[..., rows, :], options, height * width)
         squares.append(torch.sum(e * e, dim=-2))
-    return _norm_from_half(add_strips(squares), width)
+    return safe_sqrt(_sum_from_half(add_strips(squares), width))
 
 
 def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, ScaledPlanes]:
@@ -126,6 +134,8 @@ def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, 
     if options.spectrum == "complex":
         distance = norm(a - b)
         return distance, ScaledPlanes(a - b, safe_divide(torch.ones_like(distance), distance))
+    if options.spectrum == "complex_l1":
+        return _sum_of_moduli_gradient(a - b)
     height, width = a.shape[-2:]
     area = height * width
     # The mean of a - b is not transformed separately here, which would take two more passes.
@@ -144,7 +154,7 @@ def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, 
         # Freed now, the memory is reused while it is in cache.
         del transform, e, magnitude, floor, weight
     del emphasized, difference
-    distance = _norm_from_half(add_strips(squares), width)
+    distance = safe_sqrt(_sum_from_half(add_strips(squares), width))
     product = join_strips(products)
     del products
     # This takes one real inverse transform. Autodiff would transpose rfft2 into a full complex transform.
@@ -152,14 +162,35 @@ def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, 
     return distance, ScaledPlanes(gradient, safe_divide(torch.full_like(distance, area), distance))
 
 
-def _norm_from_half(squares: Tensor, width: int) -> Tensor:
-    """The norm over the full spectrum, from the sum of squares of each column of its half, (..., W // 2 + 1).
+def _sum_of_moduli_gradient(difference: Tensor) -> tuple[Tensor, ScaledPlanes]:
+    """The sum of |D| over the full spectrum D of a - b, and its gradient with respect to `a`: N ifft2(D / |D|)."""
+    height, width = difference.shape[-2:]
+    # Every bin weighs the same in the gradient, the weak ones of a smooth difference included, so all need a phase.
+    emphasized = half_spectrum_with_phase(difference)
+    moduli, phases = [], []
+    for rows in row_slices(difference):
+        transform = emphasized.de_emphasized(rows)
+        magnitude = modulus(transform)
+        moduli.append(torch.sum(magnitude, dim=-2))
+        weight = divide_above(emphasized.phase_floor(rows), torch.ones_like(magnitude), magnitude)
+        phases.append(transform * weight.to(transform.dtype))
+        # Freed now, the memory is reused while it is in cache.
+        del transform, magnitude, weight
+    del emphasized
+    distance, phase = _sum_from_half(add_strips(moduli), width), join_strips(phases)
+    del phases
+    gradient = torch.fft.irfft2(phase, s=(height, width))
+    return distance, ScaledPlanes(gradient, torch.full_like(distance, height * width))
+
+
+def _sum_from_half(columns: Tensor, width: int) -> Tensor:
+    """The sum over the full spectrum, from the sum of each column of its half, (..., W // 2 + 1).
 
     Each column counts twice, except those of frequency 0 and, for even widths, of the Nyquist frequency.
     """
     # Without a branch on the width, one compiled program serves odd and even widths.
-    once = squares[..., 0] + (1 - width % 2) * squares[..., -1]
-    return safe_sqrt(2 * torch.sum(squares, dim=-1) - once)
+    once = columns[..., 0] + (1 - width % 2) * columns[..., -1]
+    return 2 * torch.sum(columns, dim=-1) - once
 
 
 def _log_offset(area: int, options: Options) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from blursim_torch import _checks
-from blursim_torch._loss import ARRAY
+from blursim_torch._images import ARRAY
 
 
 class _Schedule:

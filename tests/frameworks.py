@@ -24,7 +24,7 @@ EXTRAS = {
     **dict.fromkeys(("orbax", "sklearn"), "demo"),
     **dict.fromkeys(("ipykernel", "mkdocs", "mkdocs_jupyter", "mkdocstrings", "nbclient"), "docs"),
     **dict.fromkeys(("cv2", "hypothesis", "psutil"), "test"),
-    "flatbuffers": "dev",
+    **dict.fromkeys(("equinox", "flatbuffers"), "dev"),
 }
 
 
@@ -120,10 +120,10 @@ class Jax(Framework):
             return jax.tree.map(np.asarray, getattr(self.package, function)(a, b, **options))
 
     def gradient(self, a: np.ndarray, b: np.ndarray, argument: int = 0, **options: Any) -> np.ndarray:
-        alpha = options.pop("alpha", 0.9)
+        alpha, mask = options.pop("alpha", 0.9), options.pop("mask", None)
         differentiable = tuple(i for i, x in enumerate((a, b)) if not np.issubdtype(x.dtype, np.integer))
         with self._precision(a.dtype, b.dtype):
-            gradients = self._gradients(differentiable, tuple(options.items()))(a, b, alpha)
+            gradients = self._gradients(differentiable, tuple(options.items()))(a, b, alpha, mask)
             return np.asarray(gradients[differentiable.index(argument)])
 
     @functools.cache  # noqa: B019
@@ -132,7 +132,7 @@ class Jax(Framework):
         import jax
 
         loss = functools.partial(self.package.blursim, **dict(options))
-        return jax.jit(jax.grad(lambda a, b, alpha: loss(a, b, alpha=alpha), arguments))
+        return jax.jit(jax.grad(lambda a, b, alpha, mask: loss(a, b, alpha=alpha, mask=mask), arguments))
 
     def hessian(self, a: np.ndarray, b: np.ndarray, **options: Any) -> np.ndarray:
         alpha = options.pop("alpha", 0.9)
@@ -183,8 +183,7 @@ class Torch(Framework):
         return value(self.array(a)).numpy()
 
     def _options(self, options: dict) -> dict:
-        alpha = options.get("alpha")
-        return options | {"alpha": self.array(alpha)} if isinstance(alpha, np.ndarray) else options
+        return {name: self.array(x) if isinstance(x, np.ndarray) else x for name, x in options.items()}
 
 
 def load(name: str) -> Framework:

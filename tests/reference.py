@@ -16,21 +16,34 @@ def terms(
     """General and Specific of two planes (H, W)."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     n = a.size
-    relative = normalization == "relative"
-    spread = np.sqrt(np.var(b) + LEVEL**2)
+    spread = np.sqrt(np.var(b) + LEVEL**2) if normalization == "relative" else 1
     transform_a, transform_b = np.fft.fft2(a), np.fft.fft2(b)
     if spectrum == "magnitude":
-        general = np.linalg.norm(np.abs(transform_a) - np.abs(transform_b)) / n
-        general = general / spread if relative else general
+        general = np.linalg.norm(np.abs(transform_a) - np.abs(transform_b)) / n / spread
     elif spectrum == "complex":
-        padded = cv2.getOptimalDFTSize(a.shape[0]) * cv2.getOptimalDFTSize(a.shape[1])
-        general = np.linalg.norm(a - b) / (np.sqrt(n) * spread if relative else np.sqrt(padded))
+        general = np.linalg.norm(a - b) / np.sqrt(padded_area(a) if normalization == "area" else n) / spread
+    elif spectrum == "complex_l1":
+        general = np.mean(np.abs(np.fft.fft2(a - b, norm="ortho"))) / spread
     else:
         c = np.sqrt(n) / 255
         general = np.linalg.norm(np.log(np.abs(transform_a) + c) - np.log(np.abs(transform_b) + c)) / np.sqrt(n)
     edges_a, edges_b = edges(a, size), edges(b, size)
-    divisor = np.sqrt(np.sum(edges_b**2) + n * (GAIN[size] * LEVEL) ** 2) if relative else n
-    return float(general), float(np.linalg.norm(edges_a - edges_b) / divisor)
+    return float(general), float(np.linalg.norm(edges_a - edges_b) / edge_divisor(edges_b, size, normalization))
+
+
+def padded_area(x: np.ndarray) -> int:
+    """The area that OpenCV would pad a plane to."""
+    return cv2.getOptimalDFTSize(x.shape[0]) * cv2.getOptimalDFTSize(x.shape[1])
+
+
+def edge_divisor(edges_b: np.ndarray, size: int, normalization: str) -> float:
+    """What the norm in Specific is divided by."""
+    n = edges_b.size
+    return {
+        "area": n,
+        "rms": np.sqrt(n) * GAIN[size],
+        "relative": np.sqrt(np.sum(edges_b**2) + n * (GAIN[size] * LEVEL) ** 2),
+    }[normalization]
 
 
 def edges(x: np.ndarray, size: int) -> np.ndarray:
@@ -44,13 +57,17 @@ def gradients(
     """Gradients of General and of Specific by `a`, 0 where a bin or an edge is 0 up to rounding."""
     a, b = a.astype(np.float64), b.astype(np.float64)
     n = a.size
-    relative = normalization == "relative"
-    spread = np.sqrt(np.var(b) + LEVEL**2) if relative else 1
+    spread = np.sqrt(np.var(b) + LEVEL**2) if normalization == "relative" else 1
     transform_a, transform_b = np.fft.fft2(a), np.fft.fft2(b)
     magnitude_a, magnitude_b = np.abs(transform_a), np.abs(transform_b)
     if spectrum == "complex":
-        padded = cv2.getOptimalDFTSize(a.shape[0]) * cv2.getOptimalDFTSize(a.shape[1])
-        general = (a - b) / np.linalg.norm(a - b) / (np.sqrt(n) * spread if relative else np.sqrt(padded))
+        general = (a - b) / np.linalg.norm(a - b) / np.sqrt(padded_area(a) if normalization == "area" else n) / spread
+    elif spectrum == "complex_l1":
+        difference = np.fft.fft2(a - b, norm="ortho")
+        modulus = np.abs(difference)
+        is_zero = modulus <= 1e-12 * np.linalg.norm(difference)
+        phase = np.where(is_zero, 0, difference) / np.where(is_zero, 1, modulus)
+        general = np.fft.ifft2(phase, norm="ortho").real / n / spread
     else:
         c = np.sqrt(n) / 255
         read, slope, divisor = {
@@ -70,8 +87,7 @@ def gradients(
     inside = edges_a > 1e-9 * np.max(edges_a)
     weight = np.where(inside, e, 0) / np.linalg.norm(e) / np.where(inside, edges_a, 1)
     specific = by_x[0].T @ (weight * horizontal) @ by_x[1] + by_y[0].T @ (weight * vertical) @ by_y[1]
-    divisor = np.sqrt(np.sum(edges_b**2) + n * (GAIN[size] * LEVEL) ** 2) if relative else n
-    return general, specific / divisor
+    return general, specific / edge_divisor(edges_b, size, normalization)
 
 
 def sobel_matrices(shape: tuple[int, int], size: int) -> tuple[tuple[np.ndarray, np.ndarray], ...]:

@@ -172,7 +172,7 @@ def test_sweep(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
     rows = list(csv.DictReader(table.read_text().splitlines()))
     kinds = {row["distortion"] for row in rows}
     assert {kind.split(":")[0].split()[0] for kind in kinds} == {"blur", "noise", "circular", "brightness"}
-    assert {row["spectrum"] for row in rows} == {"magnitude", "complex", "log"}
+    assert {row["spectrum"] for row in rows} == {"magnitude", "complex", "complex_l1", "log"}
     assert all(float(row["value"]) == 0 for row in rows if float(row["level"]) == 0)
     assert {(row["normalization"], row["sobel_kernel_size"], row["alpha"]) for row in rows} == {("area", "5", "0.5")}
     middle = next(row for row in rows if row["spectrum"] == "log" and row["level"] == "1.5")

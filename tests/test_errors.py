@@ -13,6 +13,8 @@ from frameworks import Framework, load, require
 IMAGE = np.zeros((8, 8), np.float32)
 # What each package calls an array.
 ARRAY = {"jax": "a JAX or NumPy array", "torch": "a torch.Tensor"}
+RANGE = "data_range: expected a positive finite number, a tuple (black, white) with black < white, or None"
+CONSTANT = "but an option is a constant: under jax.jit, bind it by functools.partial or name it in static_argnames"
 DTYPES = "expected dtype float16, bfloat16, float32, uint8, int8, uint16, int16 or float64"
 
 
@@ -102,31 +104,75 @@ IMAGES = [
     (zeros(8, 8, dtype="int64"), IMAGE, {}, TypeError, f"predictions: {DTYPES}, got int64"),
     (IMAGE, zeros(8, 8, dtype="int32"), {}, TypeError, f"targets: {DTYPES}, got int32"),
     (IMAGE, zeros(8, 8, dtype="uint32"), {}, TypeError, f"targets: {DTYPES}, got uint32"),
+    (
+        zeros(8, 8, dtype="uint8"),
+        IMAGE,
+        {"data_range": 255},
+        TypeError,
+        "targets: expected an integer dtype, as predictions have uint8, got float32",
+    ),
+    (
+        IMAGE,
+        zeros(8, 8, dtype="int16"),
+        {},
+        TypeError,
+        "targets: expected a floating dtype, as predictions have float32, got int16",
+    ),
+    (
+        zeros(8, 8, dtype="uint8"),
+        zeros(8, 8, dtype="uint16"),
+        {},
+        TypeError,
+        "targets: expected uint8 as predictions, or a data_range for both, got uint16",
+    ),
 ]
 OPTIONS = [
     ({"sobel_kernel_size": 4}, ValueError, "sobel_kernel_size: expected 3, 5 or 7, got 4"),
     ({"sobel_kernel_size": 5.0}, ValueError, "sobel_kernel_size: expected 3, 5 or 7, got 5.0"),
     ({"sobel_kernel_size": "5"}, ValueError, "sobel_kernel_size: expected 3, 5 or 7, got '5'"),
-    ({"spectrum": "phase"}, ValueError, "spectrum: expected 'magnitude', 'complex' or 'log', got 'phase'"),
-    ({"spectrum": None}, ValueError, "spectrum: expected 'magnitude', 'complex' or 'log', got None"),
-    ({"normalization": "max"}, ValueError, "normalization: expected 'area' or 'relative', got 'max'"),
+    (
+        {"spectrum": "phase"},
+        ValueError,
+        "spectrum: expected 'magnitude', 'complex', 'complex_l1' or 'log', got 'phase'",
+    ),
+    ({"spectrum": None}, ValueError, "spectrum: expected 'magnitude', 'complex', 'complex_l1' or 'log', got None"),
+    ({"normalization": "max"}, ValueError, "normalization: expected 'area', 'rms' or 'relative', got 'max'"),
     ({"channel_axis": 1}, ValueError, "channel_axis: expected None, -1 or -3, got 1"),
     ({"channel_axis": -2}, ValueError, "channel_axis: expected None, -1 or -3, got -2"),
-    ({"data_range": 0}, ValueError, "data_range: expected a positive finite number, got 0"),
-    ({"data_range": -1.0}, ValueError, "data_range: expected a positive finite number, got -1.0"),
-    ({"data_range": np.inf}, ValueError, "data_range: expected a positive finite number, got inf"),
-    ({"data_range": np.nan}, ValueError, "data_range: expected a positive finite number, got nan"),
-    ({"data_range": 1e-46}, ValueError, "data_range: expected a positive finite number, got 1e-46"),
-    ({"data_range": 1e39}, ValueError, "data_range: expected a positive finite number, got 1e+39"),
-    ({"data_range": 2.0**-127}, ValueError, f"data_range: expected a positive finite number, got {2.0**-127}"),
-    ({"data_range": 2.0**127}, ValueError, f"data_range: expected a positive finite number, got {2.0**127}"),
-    ({"data_range": 10**400}, ValueError, f"data_range: expected a positive finite number, got {10**400}"),
-    ({"data_range": "255"}, ValueError, "data_range: expected a positive finite number, got '255'"),
-    ({"data_range": True}, ValueError, "data_range: expected a positive finite number, got True"),
+    ({"data_range": 0}, ValueError, f"{RANGE}, got 0"),
+    ({"data_range": -1.0}, ValueError, f"{RANGE}, got -1.0"),
+    ({"data_range": np.inf}, ValueError, f"{RANGE}, got inf"),
+    ({"data_range": np.nan}, ValueError, f"{RANGE}, got nan"),
+    ({"data_range": 1e-46}, ValueError, f"{RANGE}, got 1e-46"),
+    ({"data_range": 1e39}, ValueError, f"{RANGE}, got 1e+39"),
+    ({"data_range": 2.0**-127}, ValueError, f"{RANGE}, got {2.0**-127}"),
+    ({"data_range": 2.0**127}, ValueError, f"{RANGE}, got {2.0**127}"),
+    ({"data_range": 10**400}, ValueError, f"{RANGE}, got {10**400}"),
+    ({"data_range": "255"}, ValueError, f"{RANGE}, got '255'"),
+    ({"data_range": True}, ValueError, f"{RANGE}, got True"),
+    ({"data_range": (1, -1)}, ValueError, f"{RANGE}, got (1, -1)"),
+    ({"data_range": (1, 1)}, ValueError, f"{RANGE}, got (1, 1)"),
+    ({"data_range": (0, np.inf)}, ValueError, f"{RANGE}, got (0, inf)"),
+    ({"data_range": (np.nan, 1)}, ValueError, f"{RANGE}, got (nan, 1)"),
+    ({"data_range": (-(2.0**126.5), 2.0**126.5)}, ValueError, f"{RANGE}, got {(-(2.0**126.5), 2.0**126.5)}"),
+    ({"data_range": (0, 1, 2)}, ValueError, f"{RANGE}, got (0, 1, 2)"),
+    ({"data_range": [0, 1]}, ValueError, f"{RANGE}, got [0, 1]"),
+    ({"data_range": (0, "1")}, ValueError, f"{RANGE}, got (0, '1')"),
+    ({"data_range": np.array(255.0)}, ValueError, f"{RANGE}, got numpy.ndarray, {CONSTANT}"),
 ]
 REDUCTION = [
     ({"reduction": "max"}, ValueError, "reduction: expected 'mean', 'sum' or 'none', got 'max'"),
     ({"reduction": None}, ValueError, "reduction: expected 'mean', 'sum' or 'none', got None"),
+]
+MASKS = [
+    (np.ones((2, 8), bool), {}, ValueError, "mask: expected shape (2, 8, 8), got (2, 8)"),
+    (np.ones(2, bool), {}, ValueError, "mask: expected shape (2, 8, 8), got (2,)"),
+    (np.ones((8, 8), bool), {}, ValueError, "mask: expected shape (2, 8, 8), got (8, 8)"),
+    (np.ones((2, 8, 8), bool), {"channel_axis": -3}, ValueError, "mask: expected shape (8, 8), got (2, 8, 8)"),
+    (np.ones((2, 8, 8), np.float32), {}, TypeError, "mask: expected dtype bool, got float32"),
+    (np.ones((2, 8, 8), np.uint8), {}, TypeError, "mask: expected dtype bool, got uint8"),
+    ([[True]], {}, TypeError, "mask: expected {array}, got list"),
+    (True, {}, TypeError, "mask: expected {array}, got bool"),
 ]
 ALPHA = [
     (1.5, ValueError, "alpha: expected a number in [0, 1], got 1.5"),
@@ -187,6 +233,14 @@ def test_reduction(framework: Framework, function: str, options: dict, error: ty
         framework.package.BlurSim(**options)
 
 
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize(("mask", "options", "error", "message"), MASKS)
+def test_masks(framework: Framework, function: str, mask: Any, options: dict, error: type, message: str) -> None:
+    images, mask = framework.array(zeros(2, 8, 8)), given(framework, mask)
+    with pytest.raises(error, match=f"^{message_of(framework, message)}$"):
+        getattr(framework.package, function)(images, images, mask=mask, **options)
+
+
 @pytest.mark.parametrize(("alpha", "error", "message"), ALPHA)
 def test_alpha(framework: Framework, alpha: Any, error: type, message: str) -> None:
     images, alpha = framework.array(zeros(2, 8, 8)), given(framework, alpha)
@@ -212,7 +266,7 @@ def test_the_object_checks_a_number_at_once(framework: Framework) -> None:
 def test_odd_but_valid_numbers_are_accepted(framework: Framework) -> None:
     options: Any = {
         "alpha": Fraction(1, 2),
-        "data_range": np.uint8(255),
+        "data_range": (np.float16(0), np.uint8(255)),
         "sobel_kernel_size": np.int64(3),
         "spectrum": np.str_("log"),
     }
@@ -291,6 +345,14 @@ def test_jax_errors_under_jit_name_the_same() -> None:
     assert names.jax.jit(names.blursim)(IMAGE, IMAGE, alpha=1.5) == 0
 
 
+def test_jax_options_are_not_traced() -> None:
+    names = jax_only()
+    images = zeros(8, 8, 3)
+    for option, value in (("channel_axis", -1), ("sobel_kernel_size", 3), ("data_range", 255)):
+        with pytest.raises(ValueError, match=rf"^{option}: expected .*Tracer, {re.escape(CONSTANT)}"):
+            names.jax.jit(names.blursim)(images, images, **{option: value})
+
+
 def test_jax_names_devices_that_differ() -> None:
     names = jax_only()
     predictions, targets = (names.jax.device_put(IMAGE, device) for device in names.jax.devices()[:2])
@@ -304,7 +366,8 @@ def test_jax_takes_no_masked_array() -> None:
     masked = np.ma.masked_array(IMAGE, IMAGE == 0)
     alpha = np.ma.masked_array([0.5], [True])
     images: Any = {"predictions": IMAGE, "targets": IMAGE}
-    for name, value in (("predictions", masked), ("targets", masked), ("alpha", alpha)):
+    mask = np.ma.masked_array(IMAGE == 0, IMAGE == 0)
+    for name, value in (("predictions", masked), ("targets", masked), ("alpha", alpha), ("mask", mask)):
         message = rf"^{name}: expected an array without a mask, got numpy\.ma\.MaskedArray$"
         with pytest.raises(TypeError, match=message):
             jax_only().blursim(**(images | {name: value}))
@@ -332,6 +395,19 @@ def test_torch_names_devices_that_differ() -> None:
         names.blursim(image, image, alpha=meta[:, 0, 0])
     with pytest.raises(ValueError, match=r"^alpha: expected the device of predictions, cpu, got meta$"):
         names.blursim(image, image, alpha=meta[0, 0, 0])
+    with pytest.raises(ValueError, match=r"^mask: expected the device of predictions, cpu, got meta$"):
+        names.blursim(image, image, mask=meta > 0)
+
+
+def test_torch_takes_no_parameter_as_alpha() -> None:
+    names = torch_only()
+    parameter, loss = names.torch.nn.Parameter(names.torch.tensor(0.5)), names.BlurSim()
+    message = r"^alpha: expected a real number or a torch.Tensor, got torch.nn.Parameter$"
+    with pytest.raises(TypeError, match=message):
+        names.BlurSim(parameter)
+    with pytest.raises(TypeError, match=message):
+        loss.alpha = parameter
+    assert loss.alpha == 0.9
 
 
 def test_a_number_as_a_tensor_may_wait_on_the_cpu() -> None:

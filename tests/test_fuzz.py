@@ -45,7 +45,7 @@ WRONG_OPTIONS: dict[str, tuple] = {
     "normalization": ("mean", None, 0, ()),
     "reduction": ("max", "None", None, -1),
     "channel_axis": (0, 1, -2, -4, "C", -1.0),
-    "data_range": (0, -1, np.nan, np.inf, 1e-46, 1e39, None, "1", True),
+    "data_range": (0, -1, np.nan, np.inf, 1e-46, 1e39, "1", True, (1, 0), (0, 1, 2), [0, 1], (0, np.inf)),
     "alpha": (-0.01, 1.01, np.nan, np.inf, "0.5", None, [0.5], 1j, True),
 }
 WRONG_IMAGES = (None, "image", 3.5, [[0.0]], {}, np.zeros((9, 9), bool), np.zeros((9, 9), np.complex64))
@@ -66,7 +66,9 @@ def draw_call(rng: Generator, cases: list[Case]) -> tuple[list[Any], dict[str, A
     """Two images, options, and the option set that these stand for."""
     turn = int(rng.integers(len(cases)))
     shape, axis = LAYOUTS[turn % len(LAYOUTS)]
-    dtypes = DTYPES[turn % 8], DTYPES[(turn * 3 + turn // 8) % 8]
+    first = DTYPES[turn % 8]
+    alike = [dtype for dtype in DTYPES if ("float" in dtype) == ("float" in first)]
+    dtypes = first, alike[(turn * 3 + turn // 8) % 4]
     wide = {"float32", "bfloat16", "float64"}
     # Beyond what float32 squares hold, but for `data_range`.
     white = 1e18 if set(dtypes) <= wide else 100.0 if turn % 2 or not wide & set(dtypes) else 1.0

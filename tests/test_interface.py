@@ -13,14 +13,14 @@ from frameworks import NAMES, Framework
 from processes import ROOT, run_code
 
 SOURCES = {name: ROOT / f"blursim_{name}" for name in NAMES}
-PUBLIC = ["BlurSim", "BlurSimMaps", "BlurSimTerms", "blursim", "blursim_maps", "blursim_terms"]
+PUBLIC = ["PRESETS", "BlurSim", "BlurSimMaps", "BlurSimTerms", "blursim", "blursim_maps", "blursim_terms"]
 FUNCTIONS = ("blursim", "blursim_maps", "blursim_terms")
 OPTIONS = {
     "alpha": 0.9,
     "sobel_kernel_size": 5,
     "spectrum": "magnitude",
     "normalization": "area",
-    "data_range": 1.0,
+    "data_range": None,
     "channel_axis": None,
     "reduction": "mean",
 }
@@ -37,17 +37,17 @@ for name in package.__all__:
 own = {{k: x for k, x in vars(package).items() if not isinstance(x, types.ModuleType) and not k.startswith("_")}}
 print(*sorted(own.keys() - {{"TYPE_CHECKING"}}))
 """
-    assert run_code(code).stdout.split() == PUBLIC
+    assert run_code(code).stdout.split() == sorted(PUBLIC)
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_options_are_keywords_with_the_same_defaults(framework: Framework, name: str) -> None:
     parameters = inspect.signature(getattr(framework.package, name)).parameters
     images = ["predictions", "targets"]
-    assert list(parameters) == images + [o for o in OPTIONS if o not in LACKING[name]]
+    assert list(parameters) == [*images, *(o for o in OPTIONS if o not in LACKING[name]), "mask"]
     for option, parameter in list(parameters.items())[2:]:
         assert parameter.kind is parameter.KEYWORD_ONLY
-        assert parameter.default == OPTIONS[option]
+        assert parameter.default == OPTIONS.get(option)
     for image in images:
         assert parameters[image].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
 
@@ -57,6 +57,19 @@ def test_the_object_has_the_options_of_the_function(framework: Framework) -> Non
     assert {name: p.default for name, p in parameters.items()} == OPTIONS
     assert parameters["alpha"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
     assert all(p.kind is p.KEYWORD_ONLY for name, p in parameters.items() if name != "alpha")
+
+
+def test_the_methods_of_the_object_take_the_images(framework: Framework) -> None:
+    call = "__call__" if framework.name == "jax" else "forward"
+    for method in (call, "terms", "maps"):
+        parameters = inspect.signature(getattr(framework.package.BlurSim, method)).parameters
+        assert list(parameters) == ["self", "predictions", "targets", "mask"]
+        assert parameters["mask"].default is None
+
+
+def test_the_version_is_that_of_the_distribution(framework: Framework) -> None:
+    declared = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert declared is not None and framework.package.__version__ == declared[1]
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, "BlurSim"])
@@ -109,15 +122,16 @@ def test_both_packages_have_the_same_files() -> None:
 ALLOWED = {
     # XLA fuses the taps of any size into one loop, and a TPU convolves; eager PyTorch repeats the smallest kernel.
     "_edges.py": {"smooth_by_slices", "smooth_by_convolution", "_shifted", "_weigh_ends", "_widen_kernel"},
-    # JAX jits the comparison and unwraps Flax variables; PyTorch has sparse and nested tensors to refuse.
-    "_loss.py": {"unwrap", "_check_dense", "_name"},
+    # JAX makes arrays of what it checks, and unwraps Flax variables; PyTorch compares devices, and refuses sparse and
+    # nested tensors.
+    "_images.py": {"Images", "unwrap", "_check_device", "_check_dense", "_name"},
     "_maps.py": {"_maps"},
     # A frozen dataclass and pytree; an nn.Module.
     "_module.py": {"__post_init__", "__call__", "tree_flatten_with_keys", "tree_unflatten"}
-    | {"__init__", "__setattr__", "forward", "extra_repr"},
+    | {"__init__", "__setattr__", "forward", "_apply", "extra_repr"},
     # XLA removes masks and passes that eager PyTorch would compute; types of JAX arrays may be sharded.
     "_numerics.py": {"divide_where", "is_sharded"}
-    | {"ScaledPlanes", "divide_above", "magnitude", "floored_sqrt_", "least_magnitude", "dot", "plane_mean"}
+    | {"ScaledPlanes", "divide_above", "magnitude", "floored_sqrt_", "least_magnitude", "modulus", "dot", "plane_mean"}
     | {"_inf_for_zero"},
     # JAX derives all transforms from one rule; PyTorch needs each written out.
     "_planes.py": {"_compare_planes_jvp"}
@@ -131,8 +145,9 @@ ALLOWED = {
     | {"keep_freed_memory", "_each_field", "row_slices", "join_strips", "add_strips"},
     # JAX pre-emphasizes in `_layout.py`; PyTorch de-emphasizes strip by strip.
     "_transforms.py": {"_mean", "PreEmphasized", "de_emphasized", "phase_floor", "_pre_emphasize"},
-    # What the base classes require.
-    "metrics.py": {"reset", "plot", "_apply", "_terms"},
+    # What the base classes require; PyTorch sums in float64, and its states know their options.
+    "metrics.py": {"reset", "_add", "plot", "merge_state", "_load_from_state_dict", "_encode_options"}
+    | {"_check_options", "_describe", "_apply", "_terms", "extra_repr"},
 }
 
 
@@ -178,17 +193,17 @@ def test_no_file_imports_itself_by_way_of_others(name: str) -> None:
     graphlib.TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize("file", ["_taps.py", "_checks.py"])
+@pytest.mark.parametrize("file", ["_taps.py", "_checks.py", "_presets.py"])
 def test_plain_files_are_the_same(file: str) -> None:
     content = sources("jax")[file]
     assert content == sources("torch")[file]
     imports = set(re.findall(r"^(?:import|from) (\w+)", content, re.MULTILINE))
-    assert imports <= {"math", "numbers", "typing"}
+    assert imports <= {"math", "numbers", "types", "typing"}
 
 
 def test_formulas_stand_in_both_docstrings_alike() -> None:
     """From the first formula to the first argument nothing differs."""
-    for file, start in (("_loss.py", "        BlurSim = (1 - alpha)"), ("_maps.py", "    For planes a and b")):
+    for file, start in (("_loss.py", "        BlurSim = (1 - alpha)"), ("_maps.py", "    For planes a and b of N")):
         parts = [
             text[text.index(start) : text.index("        predictions:")]
             for text in map(lambda n: sources(n)[file], NAMES)
@@ -215,8 +230,10 @@ OWN_ERRORS = {
     },
     "torch": {
         ("TypeError", "{name}: expected a dense torch.Tensor"),
-        ("ValueError", "targets: expected the device of predictions"),
-        ("ValueError", "alpha: expected the device of predictions"),
+        ("ValueError", "{name}: expected the device of predictions"),
+        ("TypeError", "alpha: expected a real number or a torch.Tensor, got torch.nn.Parameter"),
+        # The states of a torchmetrics metric have no keys for options.
+        ("ValueError", "{name}: expected the state of"),
     },
 }
 

@@ -101,6 +101,7 @@ def test_these_tests_can_fail(name: str) -> None:
     result = run(f"from blursim_{name} import blursim", {name})
     assert result.returncode == 1
     assert f"No module named '{name}" in result.stderr
+    assert result.stderr.rstrip().endswith(f": pip install 'blursim[{name}]'")
 
 
 def test_importing_jax_starts_nothing() -> None:

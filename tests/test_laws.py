@@ -66,12 +66,12 @@ def assert_close(actual: Any, expected: Any, *images: np.ndarray) -> None:
 
 
 def symmetry(framework: Framework, draw: Draw) -> None:
-    """Under `"area"`, and under `"log"` General under both, the roles of the images can be exchanged."""
+    """But under `"relative"`, and under `"log"` General there too, the roles of the images can be exchanged."""
     (a, b, _), (spectrum, normalization, _), *_ = draw
     options = draw.case.options()
-    assume(normalization == "area" or spectrum == "log")
+    assume(normalization != "relative" or spectrum == "log")
     there, back = framework.terms(a, b, **options), framework.terms(b, a, **options)
-    terms = slice(0, 2 if normalization == "area" else 1)
+    terms = slice(0, 1 if normalization == "relative" else 2)
     assert_close(there[terms], back[terms], a, b)
 
 
@@ -102,10 +102,10 @@ def linear_in_alpha(framework: Framework, draw: Draw) -> None:
 
 
 def general_ignores_circular_shifts(framework: Framework, draw: Draw) -> None:
-    """Of one image alone under `"magnitude"` and `"log"`, of both alike under `"complex"`."""
+    """Of one image alone under `"magnitude"` and `"log"`, of both alike else."""
     (a, b, _), options = draw.images, draw.case.options()
     shifted = [np.roll(x, tuple(draw.rng.integers(0, 9, 2)), (0, 1)) for x in (a, b)]
-    if draw.case.spectrum == "complex":
+    if "complex" in draw.case.spectrum:
         shifted = [np.roll(x, (3, 2), (0, 1)) for x in (a, b)]
     assert_close(framework.terms(*shifted, **options)[0], framework.terms(a, b, **options)[0], a, b)
 
@@ -117,11 +117,11 @@ def specific_ignores_brightness(framework: Framework, draw: Draw) -> None:
 
 
 def triangle_inequality(framework: Framework, draw: Draw) -> None:
-    """Under `"area"` each term is a distance, and under `"log"` General under both."""
+    """Each term is a distance but under `"relative"`, and under `"log"` General there too."""
     (a, b, c), (spectrum, normalization, _), *_ = draw
-    assume(normalization == "area" or spectrum == "log")
+    assume(normalization != "relative" or spectrum == "log")
     ab, bc, ac = (framework.terms(*pair, **draw.case.options()) for pair in ((a, b), (b, c), (a, c)))
-    terms = slice(0, 2 if normalization == "area" else 1)
+    terms = slice(0, 1 if normalization == "relative" else 2)
     assert (ac <= ab + bc + CLOSE * size_of(a, b, c))[terms].all()
 
 
@@ -142,11 +142,12 @@ def norm_of_sobel(shape: tuple[int, int], size: int) -> float:
 
 
 def gradients_are_bounded(framework: Framework, draw: Draw) -> None:
-    """The terms are Lipschitz: General by 1 / sqrt(N), Specific by the norm of Sobel over N."""
+    """The terms are Lipschitz: General by 1 / sqrt(N), Specific by the norm of Sobel over its divisor."""
     (a, b, _), (spectrum, normalization, size), *_ = draw
-    assume(normalization == "area" and spectrum != "log")
+    assume(normalization != "relative" and spectrum != "log")
     a, b = a.astype(np.float32), b.astype(np.float32)
-    bounds = {0.0: 1 / np.sqrt(a.size), 1.0: norm_of_sobel(a.shape, size) / a.size}
+    of_specific = norm_of_sobel(a.shape, size) / reference.edge_divisor(b, size, normalization)
+    bounds = {0.0: 1 / np.sqrt(a.size), 1.0: of_specific}
     for (alpha, bound), argument in itertools.product(bounds.items(), (0, 1)):
         gradient = framework.gradient(a, b, argument, alpha=alpha, **draw.case.options())
         assert np.linalg.norm(gradient.astype(np.float64)) <= bound * (1 + FLOAT32.rounded)
@@ -174,12 +175,12 @@ def a_batch_is_its_images(framework: Framework, draw: Draw) -> None:
 
 
 def powers_of_two_change_no_bit(framework: Framework, draw: Draw) -> None:
-    """Under `"area"`, all but `"log"`: the value scales, the gradient stays, bit for bit, in float32.
+    """But under `"relative"` and `"log"`, the value scales, the gradient stays, bit for bit, in float32.
 
     Of smaller pixels, squares of edges and of frequencies that are rounding errors vanish.
     """
     (a, b, _), (spectrum, normalization, _), *_ = draw
-    assume(normalization == "area" and spectrum != "log")
+    assume(normalization != "relative" and spectrum != "log")
     a, b = a.astype(np.float32), b.astype(np.float32)
     options = {"alpha": draw.alpha, **draw.case.options()}
     scale = np.float32(2.0 ** draw.rng.integers(-20, 41))

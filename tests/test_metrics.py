@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import re
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,60 @@ def test_what_a_mask_leaves_out_has_no_gradient(metrics: Metrics, options: Any) 
     assert_close(found[keep], expected, FLOAT32.gradient)
 
 
+@pytest.mark.parametrize("axis", [None, pytest.param(-3, marks=pytest.mark.system)])
+def test_a_mask_of_pixels(metrics: Metrics, axis: Any) -> None:
+    """As in `blursim`: every image counts, its masked pixels do not."""
+    a, b = noise(4, 2, 9, 8)
+    mask = np.random.default_rng(1).random((4, 9, 8) if axis else a.shape) < 0.7
+    expected = metrics.framework.value(a, b, mask=mask, channel_axis=axis)
+    a[~np.broadcast_to(mask[:, None] if axis else mask, a.shape)] = np.nan
+    metric = metrics.make(channel_axis=axis)
+    metrics.update(metric, a, b, mask=mask)
+    close(metric.compute(), expected)
+    assert int(np.asarray(metric.count)) == (4 if axis else 8)
+
+
+def test_presets_are_options(metrics: Metrics) -> None:
+    a, b = noise(3, 9, 8)
+    for options in metrics.framework.package.PRESETS.values():
+        metric = metrics.make(**options)
+        metrics.update(metric, a, b)
+        close(metric.compute(), metrics.framework.value(a, b, **options))
+
+
+def repeat(metrics: Metrics, metric: Any, count: int) -> float:
+    """The metric after `count` updates of one image, over the value of the image."""
+    image = noise(8, 8)
+    if metrics.framework.name == "jax":
+        import jax
+        from flax import nnx
+
+        graph, state = nnx.split(metric)
+
+        def update(_: int, state: Any) -> Any:
+            metric = nnx.merge(graph, state)
+            metric.update(*image)
+            return nnx.state(metric)
+
+        nnx.update(metric, jax.jit(jax.lax.fori_loop, static_argnums=2)(0, count, update, state))
+    else:
+        import torch
+
+        # The states alone: a million calls take an hour.
+        metric.update(*map(torch.from_numpy, image))
+        for name in ("general_total", "specific_total"):
+            total, one = getattr(metric, name), getattr(metric, name).clone()
+            for _ in range(count - 1):
+                total += one
+        metric.count *= count
+    return float(np.asarray(metric.compute())) / float(metrics.framework.value(*image))
+
+
+@pytest.mark.parametrize("count", [2000, pytest.param(1_000_000, marks=pytest.mark.slow)])
+def test_sums_do_not_drift(metrics: Metrics, count: int) -> None:
+    assert abs(repeat(metrics, metrics.make(), count) - 1) <= FLOAT32.value
+
+
 def test_alpha_may_change_but_not_to_nonsense(metrics: Metrics) -> None:
     metric = metrics.make(0.5)
     a, b = noise(3, 9, 8)
@@ -135,8 +190,8 @@ def test_masked_arrays_are_no_masks(metrics: Metrics) -> None:
 @pytest.mark.parametrize(
     ("mask", "error", "says"),
     [
-        (np.ones(3, bool), ValueError, r"mask: expected the shape of the batch, \(4,\), got \(3,\)"),
-        (np.ones((4, 1), bool), ValueError, r"mask: expected the shape of the batch, \(4,\), got \(4, 1\)"),
+        (np.ones(3, bool), ValueError, r"mask: expected shape \(4,\) or \(4, 8, 8\), got \(3,\)"),
+        (np.ones((4, 1), bool), ValueError, r"mask: expected shape \(4,\) or \(4, 8, 8\), got \(4, 1\)"),
         (np.ones(4, np.float32), TypeError, "mask: expected dtype bool, got float32"),
         (np.ones(4, np.uint8), TypeError, "mask: expected dtype bool, got uint8"),
     ],
@@ -155,7 +210,9 @@ def test_wrong_options_and_images(metrics: Metrics) -> None:
         metrics.make(1.5)
     with pytest.raises(TypeError, match=r"^alpha: expected a real number, got str$"):
         metrics.make("high")
-    with pytest.raises(ValueError, match=r"^spectrum: expected 'magnitude', 'complex' or 'log', got 'power'$"):
+    with pytest.raises(
+        ValueError, match=r"^spectrum: expected 'magnitude', 'complex', 'complex_l1' or 'log', got 'power'$"
+    ):
         metrics.make(spectrum="power")
     metric = metrics.make()
     with pytest.raises(ValueError, match=r"^targets: expected the shape of predictions, \(8, 8\), got \(8, 9\)$"):
@@ -179,7 +236,7 @@ def test_float64_images_add_to_float32(metrics: Metrics) -> None:
     metrics.update(metric, a.astype(np.float64), b.astype(np.float64))
     metrics.update(metric, a, b)
     close(metric.compute(), metrics.framework.value(a, b))
-    assert metric.compute().dtype == metric.general_total.dtype == metrics.framework.array(a).dtype
+    assert metric.compute().dtype == metrics.framework.array(a).dtype
 
 
 # Flax.
@@ -340,27 +397,111 @@ def test_torchmetrics_copies_pickles_and_states() -> None:
     restored.update(*tensors(2, 8, 9))
     metric.update(*tensors(2, 8, 9))
     assert restored.compute() == metric.compute()
-    doubled = torch_metric().set_dtype(torch.float64)
-    doubled.update(*(x.double() for x in tensors(3, 8, 8)))
-    assert doubled.compute().dtype == torch.float64
-    assert len({hash(m) for m in (metric, torch_metric(), doubled)}) == 3
+    assert len({hash(m) for m in (metric, torch_metric(), torch_metric().set_dtype(torch.float32))}) == 3
 
 
-def test_torchmetrics_counts_exactly_in_any_dtype() -> None:
+CASTS = ("set_dtype", "to bfloat16", "to float16", "half", "bfloat16", "double", "in a module", "default dtype")
+
+
+@pytest.mark.parametrize("cast", CASTS)
+def test_torchmetrics_sums_exactly_whatever_it_is_cast_to(cast: str) -> None:
+    """Alone, or with the model around it as Lightning's `bf16-true` does."""
     metric = torch_metric(data_range=65535.0)
     import torch
 
-    metric.set_dtype(torch.bfloat16)
-    a, b = tensors(300, 8, 8)
-    for _ in range(2):
-        metric.update(a, b)
-    assert (metric.count.item(), metric.count.dtype) == (600, torch.int64)
+    half = torch.bfloat16
+    try:
+        if cast == "default dtype":
+            torch.set_default_dtype(half)
+            metric = torch_metric(data_range=65535.0)
+        elif cast == "in a module":
+            torch.nn.ModuleDict({"metric": metric}).to(half)
+        elif cast == "set_dtype":
+            metric.set_dtype(half)
+        else:
+            name, _, dtype = cast.partition(" ")
+            getattr(metric, name)(*([getattr(torch, dtype)] if dtype else []))
+        a, b = tensors(300, 8, 8)
+        for _ in range(2):
+            metric.update(a, b)
+        value = metric.compute()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    close(value, metric_of_float64(a, b))
+    assert (metric.count.item(), metric.count.dtype, value.dtype) == (600, torch.int64, torch.float32)
     assert metric.options[-1] == 65535
-    assert metric.general_total.dtype == torch.bfloat16
     metric.reset()
-    assert (metric.count.dtype, metric.general_total.dtype) == (torch.int64, torch.bfloat16)
+    assert (metric.count.dtype, metric.general_total.dtype) == (torch.int64, torch.float64)
     moved = metric.to("meta")
     assert {state.device.type for state in moved.metric_state.values()} == {"meta"}
+
+
+def metric_of_float64(a: Any, b: Any) -> Any:
+    from blursim_torch import blursim
+
+    return blursim(a.double(), b.double(), data_range=65535.0)
+
+
+OTHER_OPTIONS: list[dict[str, Any]] = [
+    {"spectrum": "log"},
+    {"normalization": "rms"},
+    {"sobel_kernel_size": 3},
+    {"channel_axis": -3},
+    {"data_range": 1},
+    {"data_range": (-1, 1)},
+]
+
+
+@pytest.mark.parametrize("options", OTHER_OPTIONS, ids=str)
+def test_torchmetrics_states_of_other_options_are_refused(options: Any) -> None:
+    metric, other = torch_metric(), torch_metric(**options)
+    metric.persistent(True)
+    other.persistent(True)
+    for each in (metric, other):
+        each.update(*tensors(1, 2, 8, 8))
+    before = metric.compute()
+    given = {"sobel_kernel_size": 5, "spectrum": "magnitude", "normalization": "area"} | {
+        "data_range": None,
+        "channel_axis": None,
+    }
+    own, others = (
+        ", ".join(f"{name}={value!r}" for name, value in each.items())
+        for each in (given, given | options | ({"data_range": (0.0, 1.0)} if options == {"data_range": 1} else {}))
+    )
+    others = others.replace("(-1, 1)", "(-1.0, 1.0)")
+    for name, use in {
+        "incoming_state": lambda: metric.merge_state(other),
+        "state_dict": lambda: metric.load_state_dict(other.state_dict()),
+    }.items():
+        with pytest.raises(
+            ValueError, match=f"^{re.escape(f'{name}: expected the state of {own}, got that of {others}')}$"
+        ):
+            use()
+    with pytest.raises(ValueError, match=r"^incoming_state: expected the state of "):
+        metric.merge_state(other.metric_state)
+    old = {**metric.state_dict(), "options": metric.options[:5]}
+    with pytest.raises(ValueError, match=r"got that of another version, with 5 options$"):
+        metric.load_state_dict(old)
+    metric._computed = None
+    assert metric.compute() == before
+
+
+def test_torchmetrics_shows_its_options() -> None:
+    found = repr(torch_metric(alpha=0.3, spectrum="log", data_range=(-1, 1)))
+    assert found == (
+        "BlurSimMetric(alpha=0.3, sobel_kernel_size=5, spectrum='log', normalization='area', data_range=(-1, 1), "
+        "channel_axis=None)"
+    )
+
+
+def test_torchmetrics_takes_the_keywords_of_other_metrics() -> None:
+    metric = torch_metric()
+    from torchmetrics import MeanSquaredError, MetricCollection
+
+    a, b = tensors(3, 8, 8)
+    found = MetricCollection({"blursim": metric, "mse": MeanSquaredError()})(preds=a, target=b)
+    close(found["mse"], ((a - b) ** 2).mean())
+    close(found["blursim"], torch_metric()(a, b))
 
 
 def test_torchmetrics_merges_states() -> None:
@@ -404,6 +545,7 @@ def test_torchmetrics_collections_keep_options_apart(identical: int) -> None:
         {"normalization": "relative"},
         {"data_range": 2.0},
         {"channel_axis": -3},
+        {"data_range": (-1, 1)},
     ]
     require("torch", "torchmetrics")
     from torchmetrics import MetricCollection
@@ -442,4 +584,6 @@ def test_without_its_library_it_says_so(name: str) -> None:
     require(name)
     result = run_code(f"import blursim_{name}; print('imported'); import blursim_{name}.metrics", {NEEDS[name]})
     assert (result.returncode, result.stdout) == (1, "imported\n")
-    assert result.stderr.splitlines()[-1] == f"ModuleNotFoundError: No module named '{NEEDS[name]}'"
+    error, advice = result.stderr.splitlines()[-2:]
+    assert error == f"ModuleNotFoundError: No module named '{NEEDS[name]}'"
+    assert advice.endswith(f": pip install 'blursim[{NEEDS[name]}]'")

@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from cases import CASES, FEW, FLOAT32, FLOAT64, PAIRS, Case, costly, noise, relative_error, zoo
+from cases import CASES, FEW, FLOAT32, FLOAT64, MORE, Case, costly, noise, relative_error, zoo
 from frameworks import Framework, load
 
 # The others among the slow tests.
@@ -39,7 +39,7 @@ def compare(
     return of_values, float(np.max(of_gradients))
 
 
-@pytest.mark.parametrize("case", costly(FEW + CASES[1:2], PAIRS, pytest.mark.system))
+@pytest.mark.parametrize("case", costly(FEW + CASES[1:2], CASES + MORE, pytest.mark.system))
 def test_float64(both: tuple[Framework, Framework], case: Case) -> None:
     values, gradients = compare(both, *noise(12, 11, dtype="float64"), **case.options())
     print(f"values {values:.1e}, gradients {gradients:.1e}")

@@ -27,7 +27,7 @@ TWO = Mesh(np.array(jax.devices()[:2]), ("devices",))
 PARALLEL = [blursim_data_parallel, blursim_spatial_parallel]
 # One at every run, those that have both normalizations and every kind of transform with the system tests, all with the
 # slow ones.
-SYSTEM = CASES[1], CASES[2]
+SYSTEM = CASES[1], CASES[2], CASES[6]
 MARKS = {CASES[0]: (), **dict.fromkeys(SYSTEM, pytest.mark.system)}
 BY_COST = [pytest.param(case, marks=MARKS.get(case, pytest.mark.slow), id=str(case)) for case in ALL]
 parallel = pytest.mark.parametrize("function", PARALLEL)
@@ -97,6 +97,19 @@ def test_layouts_and_reductions(function: Callable, shape: tuple[int, ...], opti
     expected = blursim(a, b, **options)
     close(over(function, **options)(a, b), expected)
     assert over(function, **options)(a, b).shape == expected.shape
+
+
+@pytest.mark.system
+@parallel
+@pytest.mark.parametrize("axis", [None, -1])
+def test_masks(function: Callable, axis: int | None) -> None:
+    a, b = noise(4, 48, 20) if axis is None else noise(4, 48, 20, 3)
+    mask = np.random.default_rng(1).random((4, 48, 20)) < 0.7
+    a[~mask] = np.nan
+    options: Any = {"channel_axis": axis, **CASES[6].options()}
+    found = jax.jit(jax.value_and_grad(lambda a: over(function, **options)(a, b, mask=mask)))(a)
+    close(found, jax.value_and_grad(functools.partial(blursim, mask=mask, **options))(a, b))
+    assert not np.any(found[1][~mask])
 
 
 @pytest.mark.system
@@ -303,7 +316,9 @@ def test_wrong_meshes_and_options(function: Callable) -> None:
         function(images, images, mesh=MESH, axis_name="rows")
     with pytest.raises(TypeError, match=r"^mesh: expected a jax.sharding.Mesh, got int$"):
         function(images, images, mesh=4, axis_name="devices")
-    with pytest.raises(ValueError, match=r"^spectrum: expected 'magnitude', 'complex' or 'log', got 'power'$"):
+    with pytest.raises(
+        ValueError, match=r"^spectrum: expected 'magnitude', 'complex', 'complex_l1' or 'log', got 'power'$"
+    ):
         over(function, spectrum="power")(images, images)
     with pytest.raises(ValueError, match=r"^alpha: expected a number in \[0, 1\], got 2$"):
         over(function, alpha=2)(images, images)

@@ -240,6 +240,19 @@ def test_terms_and_object(maybe_jit: Callable) -> None:
     close(maybe_jit(jax.grad(lambda loss: loss(A, B)))(loss).alpha, terms.specific - terms.general)
 
 
+@maybe_jit
+def test_masks_under_transforms(maybe_jit: Callable) -> None:
+    mask = np.random.default_rng(1).random(A.shape) < 0.7
+    spoiled, options = np.where(mask, A, np.float32(np.nan)), CASES[6].options()
+    loss = lambda a, b, mask: blursim(a, b, mask=mask, **options)  # noqa: E731
+    gradient = maybe_jit(jax.grad(loss))(spoiled, B, mask)
+    assert not np.any(gradient[~mask]) and np.all(gradient[mask])
+    close(maybe_jit(jax.vmap(loss))(spoiled, B, mask), blursim(spoiled, B, mask=mask, reduction="none", **options))
+    close(maybe_jit(jax.vmap(jax.grad(loss)))(spoiled, B, mask), 4 * gradient)
+    first = maybe_jit(jax.vmap(loss, (0, 0, None)))(A, B, mask[0])[0]
+    close(first, loss(A[0], B[0], mask[0]))
+
+
 @by_spectrum
 def test_maps(maybe_jit: Callable, spectrum: Any) -> None:
     maps = functools.partial(blursim_maps, spectrum=spectrum)
@@ -284,14 +297,45 @@ def test_the_object_with_another_alpha_does_not_recompile() -> None:
     assert not seen
 
 
+@pytest.mark.filterwarnings("ignore:jax.* is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("library", ["flax", pytest.param("equinox", marks=pytest.mark.system)])
+def test_alpha_inside_a_module_never_recompiles(library: str) -> None:
+    """By another object, as a schedule sets it."""
+    require("jax", library)
+    module: Any
+    if library == "flax":
+        from flax import nnx
+
+        class Trainer(nnx.Module):
+            def __init__(self, alpha: float) -> None:
+                self.loss = nnx.data(BlurSim(alpha))
+
+        module, jit = Trainer, nnx.jit
+    else:
+        import equinox
+
+        class Losses(equinox.Module):
+            loss: BlurSim
+
+        module, jit = (lambda alpha: Losses(BlurSim(alpha))), equinox.filter_jit
+    evaluate = jit(lambda module, a, b: module.loss(a, b))
+    evaluate(module(0.9), A, B)
+    expected = [blursim(A, B, alpha=alpha) for alpha in np.linspace(0, 1, 12).tolist()]
+    modules = [module(alpha) for alpha in np.linspace(0, 1, 12).tolist()]
+    seen = count_compilations()
+    found = [evaluate(each, A, B) for each in modules]
+    assert not seen
+    close(found, expected)
+
+
 def test_the_object_takes_any_leaf_from_jax() -> None:
     """Gradients, axes and place holders are no weights in [0, 1]."""
     loss = BlurSim(0.9, spectrum="log")
     for leaf in (-1, 7.5, None, "leaf", object()):
         rebuilt = jax.tree.unflatten(jax.tree.structure(loss), [leaf])
         assert rebuilt.alpha is leaf and rebuilt.spectrum == "log"
-    assert jax.tree.map(lambda alpha: -2 * alpha, loss).alpha == -1.8
-    assert jax.tree_util.tree_leaves_with_path(loss) == [((jax.tree_util.GetAttrKey("alpha"),), 0.9)]
+    assert jax.tree.map(lambda alpha: -2 * alpha, loss).alpha == np.float32(-1.8)
+    assert jax.tree_util.tree_leaves_with_path(loss) == [((jax.tree_util.GetAttrKey("alpha"),), np.float32(0.9))]
     values = jax.vmap(lambda loss: loss(A, B), in_axes=(BlurSim(0, spectrum="log"),))(
         BlurSim(np.linspace(0, 1, 3, dtype=np.float32), spectrum="log")
     )
@@ -518,7 +562,7 @@ def test_a_foreign_byte_order_is_the_same_image() -> None:
 
 def test_the_object_is_a_frozen_pytree_with_alpha_as_its_leaf() -> None:
     loss = BlurSim(0.3, spectrum="log", channel_axis=-1)
-    assert jax.tree.leaves(loss) == [0.3]
+    assert jax.tree.leaves(loss) == [np.float32(0.3)]
     assert hash(loss) == hash(BlurSim(0.3, spectrum="log", channel_axis=-1))
     assert loss == BlurSim(0.3, spectrum="log", channel_axis=-1) != BlurSim(0.3)
     assert dataclasses.replace(loss, alpha=0.5).alpha == 0.5

@@ -8,12 +8,25 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from cases import CASES, FEW, FLOAT32, FLOAT64, TOLERANCES, Case, assert_close, costly, noise, relative_error, shapes
+from cases import (
+    CASES,
+    FEW,
+    FLOAT32,
+    FLOAT64,
+    MORE,
+    TOLERANCES,
+    Case,
+    assert_close,
+    costly,
+    noise,
+    relative_error,
+    shapes,
+)
 from frameworks import Framework
 
 # One for most tests of this file: JAX compiles for each.
 SHAPE = (12, 11)
-by_case = pytest.mark.parametrize("case", CASES, ids=str)
+by_case = pytest.mark.parametrize("case", costly(CASES, CASES + MORE, pytest.mark.system))
 
 
 @pytest.mark.parametrize(("dtype", "shape"), [("float32", SHAPE), ("float64", (97, 61))], ids=str)
@@ -75,7 +88,7 @@ def test_complex_is_what_was_released(framework: Framework, photos: dict, part: 
         height, width = (min(n, *(p.shape[k] for p in (first, second))) for k, n in enumerate((height, width)))
         a, b = first[-height:, -width:], second[-height:, -width:]
         alpha = 0.1 * (i % 11)
-        value = framework.value(a, b, alpha=alpha, spectrum="complex")
+        value = framework.value(a, b, alpha=alpha, spectrum="complex", data_range=1)
         worst = np.max([worst, abs(float(value) / reference.released(a, b, alpha) - 1)])
     print(f"{framework.name}: largest relative error: {worst:.2g}")
     # Before 0.10.2 JAX rounded long sums more.
@@ -179,8 +192,9 @@ def test_short_dtypes_are_computed_in_float32(framework: Framework, dtype: str, 
 )
 def test_one_image_may_be_of_another_dtype(framework: Framework, dtype: str) -> None:
     whole = np.random.default_rng(0).integers(0, 100, (2, *SHAPE))
-    a, (full_a, full_b) = framework.array(whole[0], dtype), whole.astype(np.float32)
-    assert framework.value(a, full_b) == framework.value(full_a, full_b)
+    other = framework.array(whole[1], "float32" if "float" in dtype else "uint16" if dtype != "uint16" else "uint8")
+    found = framework.value(framework.array(whole[0], dtype), other, data_range=255)
+    assert found == framework.value(*whole.astype(np.float32), data_range=255)
 
 
 def test_float64_is_computed_in_float64(framework: Framework) -> None:
@@ -216,6 +230,71 @@ def test_data_range_divides_the_pixels(framework: Framework) -> None:
         found = framework.terms(*scaled, data_range=white, **case.options())
         # Pixels that were multiplied are rounded once more.
         np.testing.assert_allclose(found, framework.terms(a, b, **case.options()), rtol=FLOAT32.rounded)
+
+
+@pytest.mark.parametrize("case", costly(FEW, CASES + MORE, pytest.mark.system))
+def test_black_may_be_below_zero(framework: Framework, case: Case) -> None:
+    """Images in -1..1, as networks with a tanh output have them."""
+    a, b = noise(*SHAPE)
+    found = framework.terms(2 * a - 1, 2 * b - 1, data_range=(-1, 1), **case.options())
+    np.testing.assert_allclose(found, framework.terms(a, b, **case.options()), rtol=FLOAT32.value)
+
+
+@pytest.mark.parametrize(("dtype", "white"), [("uint8", 255), ("int8", 127), ("uint16", 65535), ("int16", 32767)])
+def test_the_dtype_sets_the_data_range(framework: Framework, dtype: str, white: int) -> None:
+    """To the bit of the same number given; of floating images it is 1."""
+    whole = np.random.default_rng(0).integers(0, white, (2, *SHAPE)).astype(dtype)
+    a, b = (framework.array(x) for x in whole)
+    for found, expected in (
+        (framework.terms(a, b), framework.terms(a, b, data_range=white)),
+        (framework.maps(a, b), framework.maps(a, b, data_range=(0, white))),
+        (framework.terms(*noise(*SHAPE)), framework.terms(*noise(*SHAPE), data_range=1)),
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("axis", [None, -1, pytest.param(-3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("case", costly([CASES[6]], FEW, pytest.mark.system))
+def test_pixels_that_a_mask_leaves_out(framework: Framework, case: Case, axis: Any) -> None:
+    """Those of the targets stand in their place: no gradient, whatever they hold."""
+    a, b = noise(4, 3, 12, 11)
+    mask = np.random.default_rng(1).random((4, 12, 11)) < 0.7
+    pixels = np.broadcast_to(mask[:, None], a.shape)
+    if axis is None:
+        mask = pixels
+    filled, spoiled = np.where(pixels, a, b), np.where(pixels, a, np.float32(np.nan))
+    if axis == -1:
+        filled, spoiled, b, pixels = (np.moveaxis(x, 1, -1) for x in (filled, spoiled, b, pixels))
+    options: Any = {"channel_axis": axis, **case.options()}
+    for function in (framework.value, framework.terms, framework.maps):
+        np.testing.assert_array_equal(function(spoiled, b, mask=mask, **options), function(filled, b, **options))
+    gradient = framework.gradient(spoiled, b, mask=np.array(mask), **options)
+    assert_close(gradient, np.where(pixels, framework.gradient(filled, b, **options), 0), FLOAT32.same)
+    assert not gradient[~pixels].any() and gradient[pixels].all()
+    by_targets = framework.gradient(spoiled, b, 1, mask=np.array(mask), **options)
+    of_both = framework.gradient(filled, b, 1, **options), framework.gradient(filled, b, **options)
+    assert_close(by_targets, of_both[0] + np.where(pixels, 0, of_both[1]), FLOAT32.gradient)
+
+
+@pytest.mark.parametrize("preset", ["original", "training", "perceptual"])
+def test_presets_are_options_of_everything(framework: Framework, preset: str) -> None:
+    a, b = noise(*SHAPE)
+    options = framework.package.PRESETS[preset]
+    case = Case(options["spectrum"], options["normalization"], options["sobel_kernel_size"])
+    expected = np.dot((1 - options["alpha"], options["alpha"]), case.terms(a, b))
+    assert_close(framework.value(a, b, **options), expected, FLOAT32.value)
+    loss = framework.package.BlurSim(**options)
+    assert_close(np.asarray(loss(framework.array(a), framework.array(b))), expected, FLOAT32.value)
+
+
+def test_presets_are_what_the_documentation_says(framework: Framework) -> None:
+    assert {name: tuple(options.values()) for name, options in framework.package.PRESETS.items()} == {
+        "original": (0.9, 5, "complex", "area"),
+        "training": (0.15, 5, "complex_l1", "rms"),
+        "perceptual": (0.8, 5, "log", "relative"),
+    }
+    with pytest.raises(TypeError):
+        framework.package.PRESETS["own"] = {}
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -256,14 +335,15 @@ def test_numbers_of_every_kind_as_alpha(framework: Framework) -> None:
     )
 
 
-@pytest.mark.parametrize("case", costly(FEW, CASES, pytest.mark.system))
+@pytest.mark.parametrize("case", costly(FEW, CASES + MORE, pytest.mark.system))
 def test_maps_hold_the_terms(framework: Framework, case: Case) -> None:
     # A size that OpenCV does not pad, so that the complex General is the norm of its map too.
     a, b = noise(10, 12)
     (spectrum, edges), (general, specific) = (f(a, b, **case.options()) for f in (framework.maps, framework.terms))
     assert spectrum.shape == edges.shape == (10, 12)
-    divisor = np.sqrt(a.size) if case.spectrum == "log" else a.size
-    np.testing.assert_allclose(np.linalg.norm(spectrum) / divisor, general, rtol=FLOAT32.value)
+    size = np.sum(spectrum) if case.spectrum == "complex_l1" else np.linalg.norm(spectrum)
+    divisor = a.size ** {"log": 0.5, "complex_l1": 1.5}.get(case.spectrum, 1)
+    np.testing.assert_allclose(size / divisor, general, rtol=FLOAT32.value)
     np.testing.assert_allclose(np.linalg.norm(edges) / a.size, specific, rtol=FLOAT32.value)
 
 
@@ -274,7 +354,7 @@ def test_maps_show_where(framework: Framework) -> None:
     spectrum, edges = framework.maps(a, b)
     assert np.argmax(spectrum[0]) == 4 * 12 + 6  # the mean alone: zero frequency, in the middle
     np.testing.assert_allclose(spectrum[0, 4, 6], 0.5 * 9 * 12, rtol=FLOAT32.value)
-    for name in ("complex", "log"):
+    for name in ("complex", "complex_l1", "log"):
         assert np.argmax(framework.maps(a[0], b[0], spectrum=name)[0]) == 4 * 12 + 6
     assert edges[0].max() == 0
     rows, columns = np.nonzero(edges[1])
@@ -294,8 +374,19 @@ def test_the_object_is_the_function(framework: Framework) -> None:
         "reduction": "none",
     }
     loss = framework.package.BlurSim(0.3, **options)
-    values = np.asarray(loss(framework.array(a), framework.array(b)))
-    np.testing.assert_array_equal(values, framework.value(a, b, alpha=0.3, **options))
+    images = framework.array(a), framework.array(b)
+    np.testing.assert_array_equal(np.asarray(loss(*images)), framework.value(a, b, alpha=0.3, **options))
+    np.testing.assert_array_equal(np.stack(loss.terms(*images)), framework.terms(a, b, **options))
+    of_maps = {name: value for name, value in options.items() if name != "reduction"}
+    np.testing.assert_array_equal(np.stack(loss.maps(*images)), framework.maps(a, b, **of_maps))
+    mask = a[..., 0] < 0.5
+    for method, function in ((loss, framework.value), (loss.terms, framework.terms)):
+        found = np.asarray(method(*images, mask=framework.array(mask)))
+        alpha = {"alpha": 0.3} if method is loss else {}
+        np.testing.assert_array_equal(found, function(a, b, mask=mask, **alpha, **options))
+    np.testing.assert_array_equal(
+        np.stack(loss.maps(*images, framework.array(mask))), framework.maps(a, b, mask=mask, **of_maps)
+    )
     for name, value in {"alpha": 0.3, **options}.items():
         assert getattr(loss, name) == value
         assert f"{name}={value!r}" in repr(loss)

@@ -19,15 +19,17 @@ Spectrum = Annotated[
     _checks.Spectrum,
     typer.Option(
         help="What General compares of each frequency. magnitude: its strength, blind to shifts. complex: its place, "
-        "too. log: its strength by ratio, so that fine detail counts; blind to brightness.",
+        "too. complex_l1: the same without squares, so that weak frequencies count. log: its strength by ratio, so "
+        "that fine detail counts; blind to brightness.",
         rich_help_panel=LOSS,
     ),
 ]
 Normalization = Annotated[
     _checks.Normalization,
     typer.Option(
-        help="area: as published; changes with the size of images. relative: over the target's own contrast and edges, "
-        "to be compared between sizes and scenes; not the same with the two images exchanged.",
+        help="area: as published; changes with the size of images. rms: the same at every size. relative: over the "
+        "target's own contrast and edges, to be compared between sizes and scenes; not the same with the two images "
+        "exchanged.",
         rich_help_panel=LOSS,
     ),
 ]

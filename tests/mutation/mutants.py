@@ -37,6 +37,8 @@ MAPS = "test_values.py::test_maps_show_where[{}]"
 SECOND_JAX = "test_transforms_jax.py::test_no_nan_inside[magnitude-area-5]"
 FUNC_TORCH = "test_transforms_torch.py::test_func[magnitude-area-5]"
 MASK = "test_metrics.py::test_a_mask_leaves_images_out_whatever_they_hold[{}]"
+TERMS = "test_values.py::test_terms_are_those_of_the_reference[{}-complex_l1-rms-5-float32-(12, 11)]"
+PIXELS = "test_values.py::test_pixels_that_a_mask_leaves_out[{}-complex_l1-rms-5-None]"
 DEVICES = "test_sharding.py::test_the_same_value_and_gradients_as_on_one_device[magnitude-area-5]"
 
 Change = tuple[str, str]
@@ -85,7 +87,7 @@ MUTANTS = [
         ONE_ULP,
         "_spectrum.py",
         jax=("weights[-1] = 1", "weights[-1] = 2"),
-        torch=(" + (1 - width % 2) * squares[..., -1]", ""),
+        torch=(" + (1 - width % 2) * columns[..., -1]", ""),
     ),
     *idea(
         "dc-twice",
@@ -93,17 +95,20 @@ MUTANTS = [
         ONE_ULP,
         "_spectrum.py",
         jax=("weights[0] = 1", "weights[0] = 2"),
-        torch=("once = squares[..., 0] + ", "once = "),
+        torch=("once = columns[..., 0] + ", "once = "),
     ),
     *idea(
         "height-for-width",
         "the half spectrum is weighed by whether the height is even",
         FLAT,
         "_spectrum.py",
-        jax=("    return _norm_from_half(e, width, layout)", "    return _norm_from_half(e, height, layout)"),
+        jax=(
+            "return safe_sqrt(_sum_from_half(e * e, width, layout))",
+            "return safe_sqrt(_sum_from_half(e * e, height, layout))",
+        ),
         torch=(
-            "return _norm_from_half(add_strips(squares), width)",
-            "return _norm_from_half(add_strips(squares), height)",
+            "return safe_sqrt(_sum_from_half(add_strips(squares), width))",
+            "return safe_sqrt(_sum_from_half(add_strips(squares), height))",
         ),
     ),
     *idea(
@@ -133,7 +138,8 @@ MUTANTS = [
         "General is not divided by N",
         FLAT,
         "_spectrum.py",
-        both=("level_scale(target, b, options) / (height * width)", "level_scale(target, b, options)"),
+        jax=("level_scale(target, b, options) / (height * width)\n", "level_scale(target, b, options)\n"),
+        torch=("level_scale(target, b, options) / area\n", "level_scale(target, b, options)\n"),
     ),
     *idea(
         "naive-spectra",
@@ -155,13 +161,10 @@ MUTANTS = [
         ONE_ULP,
         "_spectrum.py",
         jax=(
-            "half_spectrum(a - b, layout), options, height",
-            "half_spectrum(a, layout) - half_spectrum(b, layout), options, height",
+            "difference = half_spectrum(a - b, layout)",
+            "difference = half_spectrum(a, layout) - half_spectrum(b, layout)",
         ),
-        torch=(
-            "half_spectrum(a), half_spectrum(a - b)\n",
-            "half_spectrum(a), half_spectrum(a) - half_spectrum(b)\n",
-        ),
+        torch=("difference = half_spectrum(a - b)", "difference = half_spectrum(a) - half_spectrum(b)"),
     ),
     *idea(
         "no-imaginary-part",
@@ -449,8 +452,8 @@ MUTANTS = [
         "the mean of all alphas weighs every image",
         BATCH,
         "_loss.py",
-        jax=("alpha.astype(dtype)[..., None]", "jnp.mean(alpha.astype(dtype))"),
-        torch=("weight.unsqueeze(-1).expand(", "weight.mean().expand("),
+        jax=("alpha.astype(a.dtype)[..., None]", "jnp.mean(alpha.astype(a.dtype))"),
+        torch=("(weight.unsqueeze(-1) if per_image else weight).expand(", "weight.mean().expand("),
     ),
     *idea(
         "sum-for-mean",
@@ -464,7 +467,7 @@ MUTANTS = [
         "channels-mixed-first",
         "channels are averaged before they are compared",
         CHANNELS,
-        "_loss.py",
+        "_images.py",
         jax=(
             "a, b = to_planes(predictions, options, dtype), to_planes(targets, options, dtype)",
             "a, b = (jnp.mean(to_planes(x, options, dtype), -3, keepdims=True) for x in (predictions, targets))",
@@ -478,7 +481,7 @@ MUTANTS = [
         "channels-exchanged",
         "channels last become channels first with height and width exchanged",
         MAPS,
-        "_loss.py",
+        "_images.py",
         jax=("jnp.moveaxis(images, -1, -3)", "jnp.swapaxes(images, -1, -3)"),
         torch=("images.movedim(-1, -3)", "images.transpose(-1, -3)"),
     ),
@@ -486,14 +489,17 @@ MUTANTS = [
         "data-range-of-one",
         "the targets are not divided by data_range",
         "test_parity.py::test_dtypes[magnitude-area-5-uint8]",
-        "_loss.py",
-        both=("to_planes(targets, options, dtype)", "to_planes(targets, options._replace(data_range=1.0), dtype)"),
+        "_images.py",
+        both=(
+            "to_planes(targets, options, dtype)",
+            "to_planes(targets, options._replace(data_range=(0.0, 1.0)), dtype)",
+        ),
     ),
     *idea(
         "float16-throughout",
         "float16 is computed in float16",
         SHORT,
-        "_loss.py",
+        "_images.py",
         jax=('for image in images) else "float32")', "for image in images) else images[0].dtype.name)"),
         torch=("for image in images) else torch.float32", "for image in images) else images[0].dtype"),
     ),
@@ -595,8 +601,8 @@ MUTANTS = [
         "masked images are multiplied by 0",
         MASK,
         "metrics.py",
-        jax=("jnp.where(chosen, predictions, 0)", "chosen.astype(predictions.dtype) * predictions"),
-        torch=("torch.where(chosen, predictions, 0)", "chosen * predictions"),
+        jax=("(jnp.where(chosen, x, 0) for x", "(chosen.astype(x.dtype) * x for x"),
+        torch=("torch.where(chosen, preds, 0)", "chosen * preds"),
     ),
     *idea(
         "mask-counts",
@@ -611,8 +617,123 @@ MUTANTS = [
         "the metric is the mean of the updates' means",
         "test_metrics.py::test_the_mean_over_all_images_of_any_size[{}-{{'spectrum': 'complex', 'channel_axis': -1}}]",
         "metrics.py",
-        jax=("jnp.sum(general)", "jnp.mean(general)"),
-        torch=("general.sum()", "general.mean()"),
+        jax=("jnp.sum(values)", "jnp.mean(values)"),
+        torch=("general.to(self.general_total.dtype).sum()", "general.to(self.general_total.dtype).mean()"),
+    ),
+    *idea(
+        "metric-drifts",
+        "the sums of a metric are float32 without compensation",
+        "test_metrics.py::test_sums_do_not_drift[{}-2000]",
+        "metrics.py",
+        jax=("compensation[...] += (old", "compensation[...] *= (old"),
+        torch=(
+            '"general_total", torch.tensor(0.0, dtype=torch.float64)',
+            '"general_total", torch.tensor(0.0, dtype=torch.float32)',
+        ),
+    ),
+    *idea(
+        "metric-cast",
+        "the sums of a metric follow the dtype of the model",
+        "test_metrics.py::test_torchmetrics_sums_exactly_whatever_it_is_cast_to[in a module]",
+        "metrics.py",
+        torch=("return x.to(moved.device, dtype)", "return moved"),
+    ),
+    *idea(
+        "options-merged",
+        "states of other options are added",
+        "test_metrics.py::test_torchmetrics_states_of_other_options_are_refused[{{'spectrum': 'log'}}]",
+        "metrics.py",
+        torch=("options.shape != own.shape or not torch.equal(options.to(own), own)", "options.shape != own.shape"),
+    ),
+    # Pixels, masks, and the L1 of spectra.
+    *idea(
+        "sum-for-mean-modulus",
+        "complex_l1 is divided by N, as magnitude is",
+        TERMS,
+        "_spectrum.py",
+        jax=("(height * width) ** 1.5", "(height * width)"),
+        torch=("area**1.5", "area"),
+    ),
+    *idea(
+        "rounding-pulls",
+        "under complex_l1, bins of rounding alone have a phase",
+        "test_gradients.py::test_gradients_of_degenerate_images[{}-complex_l1-rms-5-(64, 60)]",
+        "_spectrum.py",
+        jax=(
+            "divide_where(has_phase, jnp.full_like(magnitude,",
+            "divide_where(magnitude != 0, jnp.full_like(magnitude,",
+        ),
+        torch=(
+            "divide_above(emphasized.phase_floor(rows), torch",
+            "divide_above(0 * emphasized.phase_floor(rows), torch",
+        ),
+    ),
+    *idea(
+        "rms-of-area",
+        "under rms, Specific is divided by N",
+        TERMS,
+        "_edges.py",
+        jax=("(math.sqrt(area) * gain", "(area * gain"),
+        torch=("/ area**0.5", "/ area"),
+    ),
+    *idea(
+        "rms-without-gain",
+        "under rms, Specific grows with the kernel",
+        TERMS,
+        "_edges.py",
+        jax=("(math.sqrt(area) * gain * options.white)", "(math.sqrt(area) * options.white)"),
+        torch=("(options.white * sobel_gain(options.sobel_kernel_size))) / area**0.5", "options.white) / area**0.5"),
+    ),
+    *idea(
+        "black-is-zero",
+        "black is not subtracted",
+        "test_values.py::test_black_may_be_below_zero[{}-complex_l1-rms-5]",
+        "_images.py",
+        both=("planes = planes - options.black", "planes = planes + 0 * options.black"),
+    ),
+    *idea(
+        "integers-as-they-come",
+        "white of integer images is 1",
+        "test_values.py::test_the_dtype_sets_the_data_range[{}-uint8-255]",
+        "_checks.py",
+        both=("float(LARGEST_INTEGER.get(predictions, 1))", "1.0"),
+    ),
+    *idea(
+        "mask-inverted",
+        "pixels that count are left out",
+        PIXELS,
+        "_images.py",
+        jax=("jnp.where(mask[..., None, :, :], a, b)", "jnp.where(mask[..., None, :, :], b, a)"),
+        torch=("torch.where(mask.unsqueeze(-3), a, b)", "torch.where(mask.unsqueeze(-3), b, a)"),
+    ),
+    *idea(
+        "masked-by-products",
+        "a NaN that a mask leaves out comes through",
+        PIXELS,
+        "_images.py",
+        jax=("jnp.where(mask[..., None, :, :], a, b)", "b + mask[..., None, :, :].astype(a.dtype) * (a - b)"),
+        torch=("torch.where(mask.unsqueeze(-3), a, b)", "b + mask.unsqueeze(-3) * (a - b)"),
+    ),
+    *idea(
+        "alpha-is-static",
+        "alpha of a module is a constant of a compiled program",
+        "test_transforms_jax.py::test_alpha_inside_a_module_never_recompiles[flax]",
+        "_module.py",
+        jax=("if isinstance(alpha, float):", "if False:"),
+    ),
+    *idea(
+        "alpha-is-static",
+        "alpha of a module is a constant of a compiled program",
+        "test_transforms_torch.py::test_alpha_hardly_recompiles[module]",
+        "_module.py",
+        torch=("mask, self._weight, _checks", "mask, self.alpha, _checks"),
+    ),
+    *idea(
+        "alpha-cast",
+        "a tensor as alpha follows the dtype of the model",
+        "test_transforms_torch.py::test_the_module",
+        "_module.py",
+        torch=("self.alpha.to(fn(self.alpha.detach()).device)", "fn(self.alpha)"),
     ),
     *idea(
         "restored-unset",
