@@ -16,6 +16,7 @@ from blursim_torch._numerics import (
     least_magnitude,
     magnitude,
     per_plane,
+    plane_area,
     safe_divide,
     safe_sqrt,
 )
@@ -97,7 +98,7 @@ def specific_gradient(a: Tensor, b: Tensor, options: Options, argnum: int) -> tu
 
 def specific_scale(squared_b: Tensor | None, b: Tensor, options: Options) -> Tensor:
     """The factor of the distance, (..., H, W) to (...), where `squared_b` is the sum of E(b)^2, (...)."""
-    area = b.shape[-2] * b.shape[-1]
+    area = plane_area(b)
     if options.normalization == "area":
         return b.new_full(b.shape[:-2], 1 / options.white) / area
     if options.normalization == "rms":

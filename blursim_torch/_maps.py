@@ -9,7 +9,7 @@ from blursim_torch import _checks
 from blursim_torch._checks import ChannelAxis, DataRange, Normalization, SobelKernelSize, Spectrum
 from blursim_torch._edges import edge_difference, specific_scale
 from blursim_torch._images import check_images, to_plane_pair
-from blursim_torch._numerics import per_plane, plane_sum
+from blursim_torch._numerics import per_plane, plane_area, plane_sum
 from blursim_torch._spectrum import contrast, level_scale, spectrum_difference
 
 
@@ -78,7 +78,7 @@ def blursim_maps(
     if a.numel() == 0:
         # MKL refuses to transform an empty batch.
         return BlurSimMaps(torch.sum(a + b, dim=-3), torch.sum(a + b, dim=-3))
-    area = a.shape[-2] * a.shape[-1]
+    area = plane_area(a)
     difference = torch.fft.fft2(a - b)
     if options.spectrum not in ("complex", "complex_l1"):
         difference, _ = spectrum_difference(torch.fft.fft2(a), difference, options, area)

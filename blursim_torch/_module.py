@@ -78,8 +78,7 @@ class BlurSim(torch.nn.Module):
         if not isinstance(value, Tensor):
             _checks.check_alpha(value, ARRAY)
         object.__setattr__(self, name, value)
-        # `torch.compile` makes a number a constant of the program, and a tensor an input. On the CPU, because a tensor
-        # without dimensions works from there on every device.
+        # On the CPU, because a tensor without dimensions works from there on every device.
         weight = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64, device="cpu")
         object.__setattr__(self, "_weight", weight)
 
@@ -98,7 +97,9 @@ class BlurSim(torch.nn.Module):
             ValueError: As `blursim`.
             TypeError: As `blursim`.
         """
-        return mixture(predictions, targets, mask, self._weight, _checks.options_of(self), self.reduction)
+        # `torch.compile` makes a number a constant of the program, and a tensor an input.
+        alpha = self._weight if torch.compiler.is_compiling() else self.alpha
+        return mixture(predictions, targets, mask, alpha, _checks.options_of(self), self.reduction)
 
     def terms(self, predictions: Tensor, targets: Tensor, mask: Tensor | None = None) -> BlurSimTerms:
         """Return `blursim_terms(predictions, targets, mask=mask)` under these options, for logging.

@@ -71,7 +71,14 @@ def plane_sum(x: Tensor, *, keepdim: bool = False) -> Tensor:
 
 def plane_mean(x: Tensor) -> Tensor:
     """The mean of each plane, (..., H, W) to (..., 1, 1)."""
-    return plane_sum(x, keepdim=True) / (x.shape[-2] * x.shape[-1])
+    return plane_sum(x, keepdim=True) / plane_area(x)
+
+
+def plane_area(x: Tensor) -> int:
+    """The number of pixels of a plane."""
+    area = x.shape[-2] * x.shape[-1]
+    # `torch.jit.trace` gives shapes as tensors, whose powers are float32.
+    return int(area) if torch.jit.is_tracing() else area
 
 
 def norm(x: Tensor) -> Tensor:

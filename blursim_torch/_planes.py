@@ -24,6 +24,9 @@ def compare_planes(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options)
         # MKL refuses to transform an empty batch.
         empty = plane_sum(a + b)
         return (empty, empty) if alpha is None else (empty + alpha,)
+    if torch.jit.is_tracing():
+        # A trace records operations, not the rule below, and so is differentiated by autograd.
+        return _in_blocks(a, b, alpha, options, ())
     if torch.compiler.is_compiling():
         return _Compiled.apply(a, b, alpha, options, _needs_gradient(a, b, alpha))
     if not _needs_gradient(a, b, alpha):

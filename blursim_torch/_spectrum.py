@@ -19,6 +19,7 @@ from blursim_torch._numerics import (
     modulus,
     norm,
     per_plane,
+    plane_area,
     plane_mean,
     plane_sum,
     safe_divide,
@@ -50,7 +51,7 @@ def general_gradient(a: Tensor, b: Tensor, options: Options, argnum: int) -> tup
     scale = general_scale(target, b, options)
     value, factor = distance * scale, factor * scale
     if argnum == 1 and target is not None:
-        target_weight = value / (b.shape[-2] * b.shape[-1] * target.squared)
+        target_weight = value / (plane_area(b) * target.squared)
         gradient = gradient * per_plane(factor) - target.centred * per_plane(target_weight)
         factor = torch.ones_like(factor)
     return value, ScaledPlanes(gradient, factor)
@@ -58,8 +59,7 @@ def general_gradient(a: Tensor, b: Tensor, options: Options, argnum: int) -> tup
 
 def general_scale(target: Contrast | None, b: Tensor, options: Options) -> Tensor:
     """The factor of the distance, (..., H, W) to (...)."""
-    height, width = b.shape[-2:]
-    area = height * width
+    area: int | Tensor = plane_area(b)
     if options.spectrum == "magnitude":
         return level_scale(target, b, options) / area
     if options.spectrum == "complex_l1":
@@ -87,7 +87,7 @@ def contrast(b: Tensor, options: Options) -> Contrast | None:
         return None
     centred = b - plane_mean(b)
     # One grey level keeps the variance of a flat target from being 0.
-    variance = plane_sum(centred * centred) / (b.shape[-2] * b.shape[-1]) + options.grey_level() ** 2
+    variance = plane_sum(centred * centred) / plane_area(b) + options.grey_level() ** 2
     return Contrast(centred, variance)
 
 
@@ -113,7 +113,7 @@ def spectrum_difference(transform: Tensor, difference: Tensor, options: Options,
 def _distance(a: Tensor, b: Tensor, options: Options) -> Tensor:
     if options.spectrum == "complex":
         return norm(a - b)
-    height, width = a.shape[-2:]
+    area, width = plane_area(a), a.shape[-1]
     difference = half_spectrum(a - b)
     if options.spectrum == "complex_l1":
         moduli = [torch.sum(modulus(difference[..., rows, :]), dim=-2) for rows in row_slices(a)]
@@ -121,7 +121,7 @@ def _distance(a: Tensor, b: Tensor, options: Options) -> Tensor:
     transform = half_spectrum(a)
     squares = []
     for rows in row_slices(a):
-        e, _ = spectrum_difference(transform[..., rows, :], difference[..., rows, :], options, height * width)
+        e, _ = spectrum_difference(transform[..., rows, :], difference[..., rows, :], options, area)
         squares.append(torch.sum(e * e, dim=-2))
     return safe_sqrt(_sum_from_half(add_strips(squares), width))
 
@@ -136,8 +136,7 @@ def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, 
         return distance, ScaledPlanes(a - b, safe_divide(torch.ones_like(distance), distance))
     if options.spectrum == "complex_l1":
         return _sum_of_moduli_gradient(a - b)
-    height, width = a.shape[-2:]
-    area = height * width
+    area, (height, width) = plane_area(a), a.shape[-2:]
     # The mean of a - b is not transformed separately here, which would take two more passes.
     emphasized, difference = half_spectrum_with_phase(a), torch.fft.rfft2(a - b)
     squares, products = [], []
@@ -180,7 +179,7 @@ def _sum_of_moduli_gradient(difference: Tensor) -> tuple[Tensor, ScaledPlanes]:
     distance, phase = _sum_from_half(add_strips(moduli), width), join_strips(phases)
     del phases
     gradient = torch.fft.irfft2(phase, s=(height, width))
-    return distance, ScaledPlanes(gradient, torch.full_like(distance, height * width))
+    return distance, ScaledPlanes(gradient, torch.full_like(distance, plane_area(difference)))
 
 
 def _sum_from_half(columns: Tensor, width: int) -> Tensor:
@@ -201,7 +200,8 @@ def _log_offset(area: int, options: Options) -> float:
 def _padded_area(b: Tensor) -> int | Tensor:
     """The area that OpenCV would pad planes to."""
     if not torch.compiler.is_compiling():
-        return optimal_dft_size(b.shape[-2]) * optimal_dft_size(b.shape[-1])
+        # `torch.jit.trace` gives sides as tensors.
+        return optimal_dft_size(int(b.shape[-2])) * optimal_dft_size(int(b.shape[-1]))
     # A search in Python would be traced anew for each size.
     sizes = candidate_dft_sizes(b.device)
     height, width = (torch.amin(sizes.masked_fill(sizes < side, 2**31), dim=(0, 1, 2)) for side in b.shape[-2:])

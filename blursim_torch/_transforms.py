@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from blursim_torch._numerics import least_magnitude, norm, per_plane, plane_mean, plane_sum, safe_divide
+from blursim_torch._numerics import least_magnitude, norm, per_plane, plane_area, plane_mean, plane_sum, safe_divide
 
 # A bin of at most this many rounding errors, eps times the norm of the transformed plane, has a magnitude but no phase.
 PHASE_FLOOR = 64
@@ -21,7 +21,7 @@ def half_spectrum(a: Tensor) -> Tensor:
     """The half spectrum. The mean is added afterwards, so that its rounding errors do not reach other bins."""
     mean = plane_mean(a)
     transform = torch.fft.rfft2(a - mean)
-    transform[..., :1, :1] += mean * (a.shape[-2] * a.shape[-1])
+    transform[..., :1, :1] += mean * plane_area(a)
     return transform
 
 

@@ -131,7 +131,17 @@ ALLOWED = {
     | {"__init__", "__setattr__", "forward", "_apply", "extra_repr"},
     # XLA removes masks and passes that eager PyTorch would compute; types of JAX arrays may be sharded.
     "_numerics.py": {"divide_where", "is_sharded"}
-    | {"ScaledPlanes", "divide_above", "magnitude", "floored_sqrt_", "least_magnitude", "modulus", "dot", "plane_mean"}
+    | {
+        "ScaledPlanes",
+        "divide_above",
+        "magnitude",
+        "floored_sqrt_",
+        "least_magnitude",
+        "modulus",
+        "dot",
+        "plane_mean",
+        "plane_area",
+    }
     | {"_inf_for_zero"},
     # JAX derives all transforms from one rule; PyTorch needs each written out.
     "_planes.py": {"_compare_planes_jvp"}

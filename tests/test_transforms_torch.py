@@ -549,6 +549,21 @@ def test_export_with_any_size(case: Case) -> None:
         close(program.module()(a, b), loss(a, b))
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.trace.*:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
+@pytest.mark.parametrize("needs_gradient", [False, True])
+@pytest.mark.parametrize("case", FEW, ids=str)
+def test_a_trace_has_the_gradients(case: Case, needs_gradient: bool) -> None:
+    """Whether or not the images that it was made with need one."""
+    a, b = images(2, 7, 8)
+    loss = BlurSim(**case.options())
+    traced: Any = torch.jit.trace(loss, (a.requires_grad_(needs_gradient), b))
+    leaves = [x.clone().detach().requires_grad_() for x in images(2, 7, 8, seed=1)]
+    value = traced(*leaves)
+    close(value, loss(*leaves))
+    close(torch.autograd.grad(value, leaves), torch.autograd.grad(loss(*leaves), leaves))
+
+
 # The module.
 
 

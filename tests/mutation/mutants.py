@@ -726,7 +726,7 @@ MUTANTS = [
         "alpha of a module is a constant of a compiled program",
         "test_transforms_torch.py::test_alpha_hardly_recompiles[module]",
         "_module.py",
-        torch=("mask, self._weight, _checks", "mask, self.alpha, _checks"),
+        torch=("self._weight if torch.compiler.is_compiling() else self.alpha", "self.alpha"),
     ),
     *idea(
         "alpha-cast",
