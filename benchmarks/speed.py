@@ -5,7 +5,7 @@ times the second call, so that its data are in the cache and the other engines a
 ratios to the floor of the framework. The floor is MSE and two forward real transforms. With the gradient, it also has
 one inverse transform.
 
-Each part is written into docs/speed.md, docs/speed.json and docs/speed.png as soon as it has ended.
+Each part is written into docs/speed.md and docs/speed.json as soon as it has ended; `peers` also draws docs/speed.png.
 """
 
 import argparse

@@ -28,4 +28,4 @@ else:
         return value
 
     def __dir__() -> list[str]:
-        return __all__
+        return [*__all__, "__version__"]

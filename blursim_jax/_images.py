@@ -5,10 +5,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 from jax.typing import ArrayLike
 
 from blursim_jax import _checks
 from blursim_jax._checks import Options
+from blursim_jax._numerics import is_sharded
 
 # The name of an image or a batch of alphas in messages.
 ARRAY = "a JAX or NumPy array"
@@ -50,7 +52,14 @@ def to_plane_pair(
     """The planes of both images, in the prediction those of the target where the mask is False."""
     dtype = compute_dtype(predictions, targets)
     a, b = to_planes(predictions, options, dtype), to_planes(targets, options, dtype)
-    return (a, b) if mask is None else (jnp.where(mask[..., None, :, :], a, b), b)
+    if mask is None:
+        return a, b
+    counts = jnp.asarray(mask)[..., None, :, :]
+    if is_sharded(a) or is_sharded(counts):
+        # JAX selects only from arrays of one sharding; the mask has a single channel.
+        *batch, _, rows, columns = (*jax.typeof(a).sharding.spec, *[None] * a.ndim)[: a.ndim]
+        counts = jax.sharding.reshard(counts, PartitionSpec(*batch, None, rows, columns))
+    return jnp.where(counts, a, b), b
 
 
 def to_planes(images: jax.Array, options: Options, dtype: jax.typing.DTypeLike) -> jax.Array:

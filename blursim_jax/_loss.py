@@ -50,7 +50,7 @@ def blursim(
     Specific is by `normalization`, with g the sum of the positive taps of the Sobel kernel:
 
     - `"area"`: `norm(E(a) - E(b)) / N`
-    - `"rms"`: `norm(E(a) - E(b)) / (sqrt(N) * g)`, which is independent of the size of images and kernel
+    - `"rms"`: `norm(E(a) - E(b)) / (sqrt(N) * g)`, which does not depend on the size of the image
     - `"relative"`: `norm(E(a) - E(b)) / sqrt(norm(E(b))**2 + N * (g * d)**2)`. General, except for `"log"`, is also
       divided by `sqrt(var(b) + d**2)`.
 
@@ -64,8 +64,8 @@ def blursim(
             data: changing it does not recompile. Values of arrays on a device are not checked.
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
         spectrum: What General compares: `"magnitude"`, `"complex"`, `"complex_l1"` or `"log"`.
-        normalization: `"area"`, the original's; `"rms"`, in units of white at every size; or `"relative"`, over the
-            target's own contrast and edges.
+        normalization: `"area"`, the original's; `"rms"`, for Specific to have the same weight at every image size; or
+            `"relative"`, over the target's own contrast and edges.
         data_range: The pixel value of white, a tuple (black, white), or None: 1 for floating images, the largest value
             of the dtype for integers.
         channel_axis: None for images without channels, -1 for `(..., H, W, C)`, -3 for `(..., C, H, W)`. Under

@@ -22,7 +22,7 @@ class BlurSim:
 
     Frozen, and a pytree with `alpha` as its one leaf, so it passes through `jit`, `grad` and `vmap`; for another alpha
     use `dataclasses.replace(loss, alpha=0.5)`, which does not recompile. As an attribute of a Flax NNX module, wrap it
-    in `nnx.data`.
+    in `nnx.data`. The leaf is an array, so an object that JAX has made anew, as by `jax.tree.map`, has no hash.
 
     Args:
         alpha: Weight of Specific, in [0, 1]: a number, or an array that broadcasts to the images' batch shape.
@@ -63,6 +63,8 @@ class BlurSim:
         _checks.check_reduction(self.reduction)
         if _checks.is_number(self.alpha) or not hasattr(self.alpha, "shape"):
             _checks.check_alpha(self.alpha, ARRAY)
+            # One type for every number, so that one program serves all.
+            object.__setattr__(self, "alpha", float(self.alpha))  # type: ignore[arg-type]
 
     def __call__(self, predictions: ArrayLike, targets: ArrayLike, mask: Mask | None = None) -> jax.Array:
         """Return `blursim(predictions, targets, mask=mask)` under these options.
@@ -118,9 +120,10 @@ class BlurSim:
     def tree_flatten_with_keys(self) -> tuple[tuple[Any, ...], tuple]:
         """Return alpha as the leaf and the options as static data."""
         alpha, *options = (getattr(self, field.name) for field in dataclasses.fields(self))
-        if isinstance(alpha, float):
-            # Flax NNX and Equinox make Python numbers constants of a program, but arrays inputs.
-            alpha = jnp.asarray(alpha, jnp.result_type(float))
+        if isinstance(alpha, float) or (isinstance(alpha, jax.Array) and jax.typeof(alpha).weak_type):
+            # Flax NNX and Equinox make Python numbers constants of a program, but arrays inputs. A schedule of Optax
+            # gives weakly typed arrays, which would be another input.
+            alpha = jnp.asarray(alpha, jnp.result_type(alpha))
         return ((jax.tree_util.GetAttrKey("alpha"), alpha),), tuple(options)
 
     @classmethod

@@ -1,13 +1,20 @@
 """Options by what they are for: the same file in both packages."""
 
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
 
-PRESETS: MappingProxyType[str, dict[str, Any]] = MappingProxyType(
+
+def _preset(alpha: float, spectrum: str, normalization: str) -> Mapping[str, Any]:
+    options = {"alpha": alpha, "sobel_kernel_size": 5, "spectrum": spectrum, "normalization": normalization}
+    return MappingProxyType(options)
+
+
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
-        "original": {"alpha": 0.9, "sobel_kernel_size": 5, "spectrum": "complex", "normalization": "area"},
-        "training": {"alpha": 0.15, "sobel_kernel_size": 5, "spectrum": "complex_l1", "normalization": "rms"},
-        "perceptual": {"alpha": 0.8, "sobel_kernel_size": 5, "spectrum": "log", "normalization": "relative"},
+        "original": _preset(0.9, "complex", "area"),
+        "training": _preset(0.15, "complex_l1", "rms"),
+        "perceptual": _preset(0.8, "log", "relative"),
     }
 )
 """Keyword arguments of `blursim`, `BlurSim` and `BlurSimMetric`, by what they are for.

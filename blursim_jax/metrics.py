@@ -146,5 +146,6 @@ def _add(total: nnx.metrics.MetricState, compensation: nnx.metrics.MetricState, 
     old, value = total[...], jnp.sum(values).astype(jnp.float32)
     new = old + value
     added = new - old
-    compensation[...] += (old - (new - added)) + (value - added)
+    # Of an infinite sum, the difference would be NaN.
+    compensation[...] += jnp.where(jnp.isfinite(new), (old - (new - added)) + (value - added), 0)
     total[...] = new

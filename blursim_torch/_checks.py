@@ -87,7 +87,9 @@ def resolve_data_range(options: Options, predictions: str, targets: str) -> Opti
     if options.data_range is not None:
         return options
     if predictions in LARGEST_INTEGER and targets != predictions:
-        raise TypeError(f"targets: expected {predictions} as predictions, or a data_range for both, got {targets}")
+        raise TypeError(
+            f"targets: expected {predictions}, as predictions have, or a data_range for both, got {targets}"
+        )
     return options._replace(data_range=(0.0, float(LARGEST_INTEGER.get(predictions, 1))))
 
 
@@ -198,12 +200,15 @@ def _data_range(value: Any) -> tuple[float, float] | None:
 
 
 def _shown(value: object) -> str:
-    """The value in a message; of an array, which may be traced, the type and what to do."""
-    if is_number(value) or not hasattr(value, "shape"):
+    """The value in a message; of an array, its type, and if it may be traced what to do."""
+    arrays = [x for x in (value if isinstance(value, tuple) else (value,)) if hasattr(x, "shape") and not is_number(x)]
+    if not arrays:
         return repr(value)
+    name = _type_name(arrays[0])
+    if not name.startswith("jax"):
+        return f"{name}, but an option is a constant"
     return (
-        f"{_type_name(value)}, but an option is a constant: under jax.jit, bind it by functools.partial or name it in "
-        "static_argnames"
+        f"{name}, but an option is a constant: bind it by functools.partial, or name it in static_argnames of jax.jit"
     )
 
 

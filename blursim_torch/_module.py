@@ -74,12 +74,18 @@ class BlurSim(torch.nn.Module):
             return
         if isinstance(value, torch.nn.Parameter):
             # An optimizer would take it out of [0, 1]: General and Specific are not in the same units.
-            raise TypeError("alpha: expected a real number or a torch.Tensor, got torch.nn.Parameter")
+            raise TypeError(
+                "alpha: expected a real number or a torch.Tensor that is no Parameter, got torch.nn.Parameter"
+            )
         if not isinstance(value, Tensor):
             _checks.check_alpha(value, ARRAY)
         object.__setattr__(self, name, value)
         # On the CPU, because a tensor without dimensions works from there on every device.
-        weight = value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64, device="cpu")
+        # A tensor of inference mode would be another input.
+        with torch.inference_mode(False):
+            weight = (
+                value if isinstance(value, Tensor) else torch.tensor(float(value), dtype=torch.float64, device="cpu")
+            )
         object.__setattr__(self, "_weight", weight)
 
     def forward(self, predictions: Tensor, targets: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -139,7 +145,8 @@ class BlurSim(torch.nn.Module):
         """Move a tensor as alpha, but keep its dtype, because alpha in bfloat16 is another alpha."""
         super()._apply(fn, recurse)
         if isinstance(self.alpha, Tensor):
-            self.alpha = self.alpha.to(fn(self.alpha.detach()).device)
+            moved = fn(self.alpha)
+            self.alpha = moved if moved.dtype == self.alpha.dtype else self.alpha.to(moved.device)
         return self
 
     def extra_repr(self) -> str:

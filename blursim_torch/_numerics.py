@@ -1,6 +1,6 @@
 """Square root, division and norm whose gradient at 0 is 0, not NaN or inf; sums over planes."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -74,11 +74,21 @@ def plane_mean(x: Tensor) -> Tensor:
     return plane_sum(x, keepdim=True) / plane_area(x)
 
 
-def plane_area(x: Tensor) -> int:
+def plane_area(x: Tensor) -> int | Tensor:
     """The number of pixels of a plane."""
-    area = x.shape[-2] * x.shape[-1]
-    # `torch.jit.trace` gives shapes as tensors, whose powers are float32.
-    return int(area) if torch.jit.is_tracing() else area
+    area: Any = x.shape[-2] * x.shape[-1]
+    # `torch.jit.trace` gives sizes as integer tensors, whose powers are float32.
+    return area.double() if is_tracing() else area
+
+
+def is_tracing() -> bool:
+    """Whether `torch.jit.trace` records."""
+    return torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
+
+
+def has_symbolic_sizes() -> bool:
+    """Whether sizes are symbols, because a program is compiled or traced that is to serve all."""
+    return torch.compiler.is_compiling() or is_tracing()
 
 
 def norm(x: Tensor) -> Tensor:

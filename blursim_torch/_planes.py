@@ -10,7 +10,7 @@ from torch.autograd import forward_ad
 
 from blursim_torch._checks import Options
 from blursim_torch._edges import specific, specific_gradient
-from blursim_torch._numerics import ScaledPlanes, per_plane, plane_sum
+from blursim_torch._numerics import ScaledPlanes, is_tracing, per_plane, plane_sum
 from blursim_torch._spectrum import general, general_gradient
 from blursim_torch._tiles import Tensors, in_blocks
 
@@ -24,7 +24,7 @@ def compare_planes(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options)
         # MKL refuses to transform an empty batch.
         empty = plane_sum(a + b)
         return (empty, empty) if alpha is None else (empty + alpha,)
-    if torch.jit.is_tracing():
+    if is_tracing():
         # A trace records operations, not the rule below, and so is differentiated by autograd.
         return _in_blocks(a, b, alpha, options, ())
     if torch.compiler.is_compiling():

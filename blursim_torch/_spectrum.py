@@ -16,6 +16,7 @@ from blursim_torch._numerics import (
     bin_magnitude,
     divide_above,
     dot,
+    has_symbolic_sizes,
     modulus,
     norm,
     per_plane,
@@ -59,7 +60,7 @@ def general_gradient(a: Tensor, b: Tensor, options: Options, argnum: int) -> tup
 
 def general_scale(target: Contrast | None, b: Tensor, options: Options) -> Tensor:
     """The factor of the distance, (..., H, W) to (...)."""
-    area: int | Tensor = plane_area(b)
+    area = plane_area(b)
     if options.spectrum == "magnitude":
         return level_scale(target, b, options) / area
     if options.spectrum == "complex_l1":
@@ -91,7 +92,9 @@ def contrast(b: Tensor, options: Options) -> Contrast | None:
     return Contrast(centred, variance)
 
 
-def spectrum_difference(transform: Tensor, difference: Tensor, options: Options, area: int) -> tuple[Tensor, Tensor]:
+def spectrum_difference(
+    transform: Tensor, difference: Tensor, options: Options, area: int | Tensor
+) -> tuple[Tensor, Tensor]:
     """The difference e = f(|A|) - f(|B|) and the magnitude |A|, from the transforms A and A - B.
 
     Subtracting two nearly equal magnitudes would leave only their rounding errors. Both differences are therefore
@@ -158,7 +161,7 @@ def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, 
     del products
     # This takes one real inverse transform. Autodiff would transpose rfft2 into a full complex transform.
     gradient = torch.fft.irfft2(product, s=(height, width))
-    return distance, ScaledPlanes(gradient, safe_divide(torch.full_like(distance, area), distance))
+    return distance, ScaledPlanes(gradient, safe_divide(torch.ones_like(distance) * area, distance))
 
 
 def _sum_of_moduli_gradient(difference: Tensor) -> tuple[Tensor, ScaledPlanes]:
@@ -179,7 +182,7 @@ def _sum_of_moduli_gradient(difference: Tensor) -> tuple[Tensor, ScaledPlanes]:
     distance, phase = _sum_from_half(add_strips(moduli), width), join_strips(phases)
     del phases
     gradient = torch.fft.irfft2(phase, s=(height, width))
-    return distance, ScaledPlanes(gradient, torch.full_like(distance, plane_area(difference)))
+    return distance, ScaledPlanes(gradient, torch.ones_like(distance) * plane_area(difference))
 
 
 def _sum_from_half(columns: Tensor, width: int) -> Tensor:
@@ -192,16 +195,15 @@ def _sum_from_half(columns: Tensor, width: int) -> Tensor:
     return 2 * torch.sum(columns, dim=-1) - once
 
 
-def _log_offset(area: int, options: Options) -> float:
+def _log_offset(area: int | Tensor, options: Options) -> float | Tensor:
     """The c of log(m + c): the root mean square magnitude of bins of white noise with deviation one grey level."""
     return area**0.5 * options.grey_level()
 
 
 def _padded_area(b: Tensor) -> int | Tensor:
     """The area that OpenCV would pad planes to."""
-    if not torch.compiler.is_compiling():
-        # `torch.jit.trace` gives sides as tensors.
-        return optimal_dft_size(int(b.shape[-2])) * optimal_dft_size(int(b.shape[-1]))
+    if not has_symbolic_sizes():
+        return optimal_dft_size(b.shape[-2]) * optimal_dft_size(b.shape[-1])
     # A search in Python would be traced anew for each size.
     sizes = candidate_dft_sizes(b.device)
     height, width = (torch.amin(sizes.masked_fill(sizes < side, 2**31), dim=(0, 1, 2)) for side in b.shape[-2:])

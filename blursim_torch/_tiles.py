@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from blursim_torch._numerics import plane_sum
+from blursim_torch._numerics import has_symbolic_sizes, plane_sum
 
 # A block has planes of up to this number of pixels, 2 MiB of float32, and at least one. In smaller blocks, the calls
 # take longer than the work. Larger blocks do not fit in cache.
@@ -30,7 +30,7 @@ def in_blocks(
     *batch_shape, height, width = a.shape
     # Sums over planes are rounded in the order of memory, which should not depend on the caller's strides.
     a, b = a.contiguous(), b.contiguous()
-    if torch.compiler.is_compiling() or a.device.type != "cpu":
+    if has_symbolic_sizes() or a.device.type != "cpu":
         return function(a, b, alpha)
     keep_freed_memory()
     block = max(1, BLOCK_PIXELS // (height * width))
@@ -87,7 +87,7 @@ def _each_field(function: Callable[..., Tensor], *tuples: Any) -> Any:
 def row_slices(x: Tensor, margin: int = 0) -> list[slice]:
     """The rows of each strip of planes (..., H, W): four times the margin or more, except in the last strip."""
     height, width = x.shape[-2:]
-    if torch.compiler.is_compiling() or x.device.type != "cpu" or height * width <= 2 * STRIP_PIXELS:
+    if has_symbolic_sizes() or x.device.type != "cpu" or height * width <= 2 * STRIP_PIXELS:
         return [slice(None)]
     rows = max(1, STRIP_PIXELS // width, 4 * margin)
     return [slice(start, min(start + rows, height)) for start in range(0, height, rows)]

@@ -88,18 +88,22 @@ class BlurSimMetric(Metric):
         self.channel_axis: ChannelAxis = channel_axis
         _checks.options_of(self)
         self.alpha = alpha
-        # float32 sums drift: by 9 % over 10^7 equal images.
-        self.add_state("general_total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("specific_total", torch.tensor(0.0, dtype=torch.float64), dist_reduce_fx="sum")
+        # float32 sums drift: by 9 % over 10^7 equal images. MPS has no float64.
+        exact = torch.float32 if self.device.type == "mps" else torch.float64
+        self.add_state("general_total", torch.tensor(0.0, dtype=exact), dist_reduce_fx="sum")
+        self.add_state("specific_total", torch.tensor(0.0, dtype=exact), dist_reduce_fx="sum")
         self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
         # A `MetricCollection` merges metrics whose states are equal after the first update. Sums are equal if the first
         # images are identical, so the options are a state, too. Alpha is not: it weighs the same sums.
-        self.add_state("options", self._encode_options(), dist_reduce_fx="max")
+        self.add_state("options", self._encode_options().to(self.device, exact), dist_reduce_fx="max")
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Check alpha, which may change at any time."""
+        """Check alpha, which may change at any time, and keep the options, on which the sums depend."""
         if name == "alpha":
             _checks.check_alpha(value)
+            self._computed = None
+        if name in _checks.Options._fields and "_defaults" in vars(self) and "options" in self._defaults:
+            raise AttributeError(f"{name}: the options of a metric are fixed, because its sums depend on them")
         super().__setattr__(name, value)
 
     def update(self, preds: Tensor, target: Tensor, mask: Tensor | None = None) -> None:
@@ -127,7 +131,8 @@ class BlurSimMetric(Metric):
                 preds, target = torch.where(chosen, preds, 0), torch.where(chosen, target, 0)
                 pixels = None
         general, specific = terms(preds, target, pixels, options, "none")
-        self.count += general.numel() if mask is None or pixels is not None else mask.sum()
+        # Not in place: a state that was loaded may be shared.
+        self.count = self.count + (general.numel() if mask is None or pixels is not None else mask.sum())
         self.general_total = self.general_total + general.to(self.general_total.dtype).sum()
         self.specific_total = self.specific_total + specific.to(self.specific_total.dtype).sum()
 
@@ -160,39 +165,49 @@ class BlurSimMetric(Metric):
             incoming_state: A `BlurSimMetric` or its `metric_state`.
 
         Raises:
-            ValueError: It has other options. Nothing is changed then.
+            ValueError: It has other options, or lacks a state. Nothing is changed then.
         """
         state: Any = incoming_state.metric_state if isinstance(incoming_state, BlurSimMetric) else incoming_state
-        if isinstance(state, dict) and "options" in state:
+        if isinstance(state, dict):
+            if missing := sorted(self._defaults.keys() - state):
+                raise ValueError(
+                    f"incoming_state: expected {', '.join(self._defaults)}, got none of {', '.join(missing)}"
+                )
             self._check_options(state["options"], "incoming_state")
         super().merge_state(incoming_state)
+        self._computed = None
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: Any, **kwargs: Any) -> None:
         if f"{prefix}options" in state_dict:
             self._check_options(state_dict[f"{prefix}options"], "state_dict")
         super()._load_from_state_dict(state_dict, prefix, *args, **kwargs)
+        # A state dict may have been cast as a whole.
+        for name, default in self._defaults.items():
+            setattr(self, name, getattr(self, name).to(default))
 
     def _encode_options(self) -> Tensor:
-        """The options as numbers: of names the index, of `channel_axis` None 0, of `data_range` None two NaN."""
+        """The options as numbers: of names the index, of `channel_axis` None 0, of `data_range` None (1, 0)."""
         size, spectrum, normalization, data_range, axis = _checks.options_of(self)
         choices = size, _checks.SPECTRA.index(spectrum), _checks.NORMALIZATIONS.index(normalization), axis or 0
-        # Not NaN, which is equal to nothing: black above white.
-        return torch.tensor([*choices, *(data_range or (1, 0))], dtype=torch.float64, device=self.device)
+        return torch.tensor([*choices, *(data_range or (1, 0))], dtype=torch.float64, device="cpu")
 
-    def _check_options(self, options: Tensor, name: str) -> None:
+    def _check_options(self, options: Any, name: str) -> None:
         """Raise unless a state comes from the same options."""
         own = self._encode_options()
-        if options.shape != own.shape or not torch.equal(options.to(own), own):
+        # In float32, which a state from a device without float64 has.
+        if not isinstance(options, Tensor) or not torch.equal(options.detach().cpu().float(), own.float()):
             raise ValueError(f"{name}: expected the state of {_describe(own)}, got that of {_describe(options)}")
 
     def _apply(self, fn: Callable, exclude_state: Sequence[str] = ()) -> Any:
         """Move all states to another device, but keep their dtype."""
 
         def move(x: Tensor) -> Tensor:
-            moved = fn(x.to(torch.float32)) if x.is_floating_point() else fn(x)
-            # MPS has no float64.
-            dtype = torch.float32 if moved.device.type == "mps" and x.is_floating_point() else x.dtype
-            return x.to(moved.device, dtype)
+            try:
+                moved = fn(x)
+            except TypeError:
+                # MPS has no float64.
+                return fn(x.float())
+            return moved if moved.dtype == x.dtype else x.to(moved.device)
 
         return super()._apply(move, exclude_state)
 
@@ -206,10 +221,12 @@ class BlurSimMetric(Metric):
         return ", ".join([f"alpha={self.alpha}", *options])
 
 
-def _describe(options: Tensor) -> str:
+def _describe(options: Any) -> str:
     """The options that `BlurSimMetric._encode_options` has made numbers."""
     try:
         size, spectrum, normalization, axis, black, white = options.tolist()
+        if min(spectrum, normalization) < 0:
+            raise IndexError
         chosen = _checks.Options(
             sobel_kernel_size=int(size),  # type: ignore[arg-type]
             spectrum=_checks.SPECTRA[int(spectrum)],
@@ -217,6 +234,6 @@ def _describe(options: Tensor) -> str:
             data_range=None if black > white else (black, white),
             channel_axis=int(axis) or None,  # type: ignore[arg-type]
         )
-    except (ValueError, IndexError):
-        return f"another version, with {len(options)} options"
+    except (AttributeError, IndexError, OverflowError, TypeError, ValueError):
+        return f"another version, {options}"
     return ", ".join(f"{name}={value!r}" for name, value in chosen._asdict().items())

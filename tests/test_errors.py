@@ -14,7 +14,8 @@ IMAGE = np.zeros((8, 8), np.float32)
 # What each package calls an array.
 ARRAY = {"jax": "a JAX or NumPy array", "torch": "a torch.Tensor"}
 RANGE = "data_range: expected a positive finite number, a tuple (black, white) with black < white, or None"
-CONSTANT = "but an option is a constant: under jax.jit, bind it by functools.partial or name it in static_argnames"
+CONSTANT = "but an option is a constant"
+TRACED = f"{CONSTANT}: bind it by functools.partial, or name it in static_argnames of jax.jit"
 DTYPES = "expected dtype float16, bfloat16, float32, uint8, int8, uint16, int16 or float64"
 
 
@@ -123,7 +124,7 @@ IMAGES = [
         zeros(8, 8, dtype="uint16"),
         {},
         TypeError,
-        "targets: expected uint8 as predictions, or a data_range for both, got uint16",
+        "targets: expected uint8, as predictions have, or a data_range for both, got uint16",
     ),
 ]
 OPTIONS = [
@@ -348,8 +349,13 @@ def test_jax_errors_under_jit_name_the_same() -> None:
 def test_jax_options_are_not_traced() -> None:
     names = jax_only()
     images = zeros(8, 8, 3)
-    for option, value in (("channel_axis", -1), ("sobel_kernel_size", 3), ("data_range", 255)):
-        with pytest.raises(ValueError, match=rf"^{option}: expected .*Tracer, {re.escape(CONSTANT)}"):
+    for option, value in (
+        ("channel_axis", -1),
+        ("sobel_kernel_size", 3),
+        ("data_range", 255),
+        ("data_range", (0, 255)),
+    ):
+        with pytest.raises(ValueError, match=rf"^{option}: expected .*Tracer, {re.escape(TRACED)}"):
             names.jax.jit(names.blursim)(images, images, **{option: value})
 
 
@@ -402,7 +408,7 @@ def test_torch_names_devices_that_differ() -> None:
 def test_torch_takes_no_parameter_as_alpha() -> None:
     names = torch_only()
     parameter, loss = names.torch.nn.Parameter(names.torch.tensor(0.5)), names.BlurSim()
-    message = r"^alpha: expected a real number or a torch.Tensor, got torch.nn.Parameter$"
+    message = r"^alpha: expected a real number or a torch.Tensor that is no Parameter, got torch.nn.Parameter$"
     with pytest.raises(TypeError, match=message):
         names.BlurSim(parameter)
     with pytest.raises(TypeError, match=message):

@@ -227,6 +227,11 @@ def test_arrays_spread_over_devices_stay_there(maybe_jit: Callable, shape: tuple
     close(gradient, expected)
     maps = functools.partial(blursim_maps, channel_axis=channel_axis)
     close(maybe_jit(maps)(*jax.device_put((a, b), spread)).edges, maps(a, b).edges)
+    mask = a[:, 0] < 0.5 if channel_axis else a < 0.5
+    with jax.set_mesh(mesh):
+        for which in (mask, jax.device_put(mask, spread)):
+            masked = maybe_jit(functools.partial(loss, mask=which))
+            close(masked(*jax.device_put((a, b), spread)), loss(a, b, mask=mask))
 
 
 @maybe_jit
@@ -292,8 +297,13 @@ def test_the_object_with_another_alpha_does_not_recompile() -> None:
     evaluate = jax.jit(lambda loss, a, b: loss(a, b))
     evaluate(BlurSim(alpha=0.9), A, B)
     seen = count_compilations()
-    for alpha in np.linspace(0, 1, 11):
-        evaluate(BlurSim(alpha=float(alpha)), A, B)
+    schedule = optax.linear_schedule(0.9, 0.1, 10)
+    kinds = [*map(float, np.linspace(0, 1, 11)), 0, 1, np.float32(0.5), schedule(3), schedule(jnp.asarray(4))]
+    # A JAX scalar that is weakly typed is made one of float32 first, by a program of its own.
+    evaluate(BlurSim(kinds[-1]), A, B)
+    seen.clear()
+    for alpha in kinds:
+        evaluate(dataclasses.replace(BlurSim(), alpha=alpha), A, B)
     assert not seen
 
 
@@ -336,7 +346,7 @@ def test_the_object_takes_any_leaf_from_jax() -> None:
         assert rebuilt.alpha is leaf and rebuilt.spectrum == "log"
     assert jax.tree.map(lambda alpha: -2 * alpha, loss).alpha == np.float32(-1.8)
     assert jax.tree_util.tree_leaves_with_path(loss) == [((jax.tree_util.GetAttrKey("alpha"),), np.float32(0.9))]
-    values = jax.vmap(lambda loss: loss(A, B), in_axes=(BlurSim(0, spectrum="log"),))(
+    values = jax.vmap(lambda loss: loss(A, B), in_axes=(jax.tree.map(lambda _: 0, loss),))(
         BlurSim(np.linspace(0, 1, 3, dtype=np.float32), spectrum="log")
     )
     close(values, np.array([blursim(A, B, alpha=alpha, spectrum="log") for alpha in (0.0, 0.5, 1.0)]))

@@ -419,7 +419,9 @@ def test_alpha_hardly_recompiles(kind: str) -> None:
         counts = []
         for alpha in np.linspace(0, 1, 12).tolist():
             if kind == "module":
-                module.alpha = alpha
+                # As a callback of validation does.
+                with torch.inference_mode(alpha > 0.5):
+                    module.alpha = alpha
                 close(compiled(a, b), blursim(a, b, alpha=alpha), FLOAT32.value)
                 assert module.alpha == alpha
             else:
@@ -558,10 +560,11 @@ def test_a_trace_has_the_gradients(case: Case, needs_gradient: bool) -> None:
     a, b = images(2, 7, 8)
     loss = BlurSim(**case.options())
     traced: Any = torch.jit.trace(loss, (a.requires_grad_(needs_gradient), b))
-    leaves = [x.clone().detach().requires_grad_() for x in images(2, 7, 8, seed=1)]
-    value = traced(*leaves)
-    close(value, loss(*leaves))
-    close(torch.autograd.grad(value, leaves), torch.autograd.grad(loss(*leaves), leaves))
+    for shape in ((2, 7, 8), (2, 11, 9)):
+        leaves = [x.clone().detach().requires_grad_() for x in images(*shape, seed=1)]
+        value = traced(*leaves)
+        close(value, loss(*leaves))
+        close(torch.autograd.grad(value, leaves), torch.autograd.grad(loss(*leaves), leaves))
 
 
 # The module.

@@ -15,6 +15,7 @@ from torch import Tensor
 from examples import photos
 
 TASKS = "defocus", "gaussian", "motion", "bokeh"
+# Crops of another side have as many rows and columns in a batch, but at least one crop.
 BATCH, SIDE = 4, 64
 # How many blurred versions of each photo are made in advance.
 TRAINING_VERSIONS, HELD_OUT_VERSIONS = 16, 4
@@ -86,16 +87,16 @@ def _scenes(training: bool) -> list[photos.Scene]:
     return photos.training_scenes() if training else photos.held_out_scenes()
 
 
-def batch(pairs: list[Pair], rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Cut random squares, flipped and rotated at random: (N, 3 or 4, SIDE, SIDE) and (N, 3, SIDE, SIDE)."""
+def batch(pairs: list[Pair], rng: np.random.Generator, side: int = SIDE) -> tuple[Tensor, Tensor]:
+    """Cut random squares, flipped and rotated at random: (N, 3 or 4, side, side) and (N, 3, side, side)."""
     squares: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for _ in range(BATCH):
+    for _ in range(max(1, BATCH * SIDE // side)):
         pair = pairs[rng.integers(len(pairs))]
         height, width = pair.target.shape[:2]
-        top, left = rng.integers(height - SIDE + 1), rng.integers(width - SIDE + 1)
+        top, left = rng.integers(height - side + 1), rng.integers(width - side + 1)
         turns, mirror = int(rng.integers(4)), rng.choice((1, -1))
         for found, image in zip(squares, pair, strict=True):
-            found.append(np.rot90(image[top : top + SIDE, left : left + SIDE], turns)[:, ::mirror])
+            found.append(np.rot90(image[top : top + side, left : left + side], turns)[:, ::mirror])
     given, target = (to_torch(np.stack(found)) for found in squares)
     return given, target
 

@@ -11,42 +11,41 @@ from scipy import stats
 
 from benchmarks.training.jobs import TASKS, held_out_pairs
 from benchmarks.training.runs import Run, judge, restored, trained
-from benchmarks.training.studies import DEFAULT, LOSSES, OURS, STUDIES
+from benchmarks.training.studies import LOSSES, MIXTURES, OURS, RIVALS, STUDIES, Study
 
 Results = dict[Run, dict[str, float]]
 # The scores for which higher is better.
-RISING = "PSNR", "SSIM"
+RISING = "PSNR", "SSIM", "correlation"
 HEADINGS = {
     "PSNR": "PSNR in dB, the higher the better",
     "SSIM": "SSIM, the higher the better",
     "GMSD": "GMSD, the lower the better",
-    "edges": "Error of the edges, Sobel 3x3, relative to the target's",
-    "spectrum": "Error of the magnitude spectrum, relative to the target's",
+    "correlation": "Correlation with the target",
 }
+# Of each study.
+SCORES = {name: ("PSNR", "SSIM", "GMSD") for name in STUDIES} | {"blind": ("PSNR", "SSIM", "correlation")}
 
 
-def tables(results: Results, study: str, names: Iterable[str]) -> str:
-    """Return one table per score, with one row per loss and one column per task and start.
+def tables(results: Results, study: Study, names: Iterable[str]) -> str:
+    """Return one table per score, with one row per loss and one column per task, start and side of crops.
 
     Each cell has the mean and the standard deviation over the seeds.
     """
-    tasks, losses, starts = STUDIES[study]
-    columns = [(task, start) for task in tasks for start in starts]
-    heads = [task if len(starts) == 1 else start for task, start in columns]
-    given = [judge(None, held_out_pairs(task)) for task in tasks] if len(starts) == 1 else []
+    columns = list(itertools.product(study.tasks, study.starts, study.sides))
+    heads = [_head(study, *column) for column in columns]
+    given = [judge(None, held_out_pairs(task)) for task, _, _ in columns]
     text = []
     for name in names:
-        cells: dict[tuple[str, tuple[str, str]], list[float]] = {}
-        for run, found in results.items():
-            cells.setdefault((run.loss, (run.task, run.start)), []).append(found[name])
+        cells: dict[tuple[str, tuple[str, str, int]], list[float]] = {}
+        for run in study.runs():
+            cells.setdefault((run.loss, (run.task, run.start, run.side)), []).append(results[run][name])
         best = {
             column: (max if name in RISING else min)(np.mean(values) for (_, c), values in cells.items() if c == column)
             for column in columns
         }
         text += [f"{HEADINGS[name]}:\n", f"| loss | {' | '.join(heads)} |", "|---" * (len(columns) + 1) + "|"]
-        if given:
-            text.append(f"| (the pictures given) | {' | '.join(_number(name, x[name]) for x in given)} |")
-        for loss in losses:
+        text.append(f"| (the pictures given) | {' | '.join(_number(name, x[name]) for x in given)} |")
+        for loss in study.losses:
             row = []
             for column in columns:
                 mean, spread = np.mean(cells[loss, column]), np.std(cells[loss, column], ddof=1)
@@ -57,26 +56,34 @@ def tables(results: Results, study: str, names: Iterable[str]) -> str:
     return "\n".join(text)
 
 
+def _head(study: Study, task: str, start: str, side: int) -> str:
+    """What tells a column from the others."""
+    choices = {task: study.tasks, start: study.starts, f"crops of {side}": study.sides}
+    return ", ".join(name for name, all_choices in choices.items() if len(all_choices) > 1)
+
+
 def _number(name: str, value: float | np.floating) -> str:
     return f"{value:.2f}" if name == "PSNR" else f"{value:.4f}"
 
 
-def differences(results: Results, losses: Iterable[str], rivals: Iterable[str]) -> str:
-    """Return by how much each loss beats its best rival in each score: mean and 95 % interval over seeds."""
-    text = ["| loss | score | " + " | ".join(TASKS) + " |", "|---" * (len(TASKS) + 2) + "|"]
-    for loss, name in itertools.product(losses, ("PSNR", "SSIM", "GMSD")):
+def differences(results: Results, loss: str, rivals: Iterable[str]) -> str:
+    """Return by how much a loss beats its best rival in each score: mean and 95 % interval over seeds."""
+    text = ["| score | " + " | ".join(TASKS) + " |", "|---" * (len(TASKS) + 1) + "|"]
+    for name in ("PSNR", "SSIM", "GMSD"):
         sign, digits, row = 1 if name in RISING else -1, ".2f" if name == "PSNR" else ".4f", []
         for task in TASKS:
-            values = {
-                x: np.array([results[run][name] for run in sorted(results) if (run.loss, run.task) == (x, task)])
-                for x in (loss, *rivals)
-            }
+            values = {x: np.array([results[run][name] for run in _sorted(results, x, task)]) for x in (loss, *rivals)}
             best = max(rivals, key=lambda rival: sign * values[rival].mean())
             gains = sign * (values[loss] - values[best])
             half = stats.t.ppf(0.975, len(gains) - 1) * gains.std(ddof=1) / math.sqrt(len(gains))
             row.append(f"{gains.mean():+{digits}} ± {half:{digits}} ({best})")
-        text.append(f"| {loss} | {name} | {' | '.join(row)} |")
+        text.append(f"| {name} | {' | '.join(row)} |")
     return "\n".join(text) + "\n"
+
+
+def _sorted(results: Results, loss: str, task: str) -> list[Run]:
+    """The runs of the main table, by seed."""
+    return [run for run in STUDIES["losses"].runs() if (run.loss, run.task) == (loss, task) and run in results]
 
 
 def draw(results: Results) -> Figure:
@@ -85,9 +92,7 @@ def draw(results: Results) -> Figure:
     for axes, name in zip(figure.subplots(1, 3, sharey=True), ("PSNR", "SSIM", "GMSD"), strict=True):
         for place, (task, colour) in enumerate(zip(TASKS, ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), strict=True)):
             for row, loss in enumerate(LOSSES):
-                values, base = (
-                    [results[run][name] for run in results if (run.loss, run.task) == (x, task)] for x in (loss, "MSE")
-                )
+                values, base = ([results[run][name] for run in _sorted(results, x, task)] for x in (loss, "MSE"))
                 gains = np.array(values) - np.mean(base)
                 height = row + 0.2 * (place - 1.5)
                 axes.plot([gains.min(), gains.max()], [height, height], color=colour, linewidth=1)
@@ -102,14 +107,14 @@ def draw(results: Results) -> Figure:
     return figure
 
 
-def draw_photos(out: Path, steps: int) -> Figure:
+def draw_photos(out: Path, seed: int, steps: int) -> Figure:
     """Draw a part of a held-out photo as restored by some of the networks."""
-    losses = "MSE", "L1", "focal-frequency-loss", OURS[0], f"{DEFAULT} 0.5", "BlurSim log relative 5 0.5"
+    losses = *RIVALS[:2], RIVALS[3], "L1 of FFTs", MIXTURES[0], OURS
     pair = held_out_pairs("gaussian")[5]
     part = np.s_[40:136, 60:188]
     panels = {"blurred": pair.given}
     for loss in losses:
-        panels[loss] = restored(trained(Run("gaussian", loss, 0, steps), out, pair), pair)
+        panels[loss] = restored(trained(Run("gaussian", loss, seed, steps), out, pair), pair)
     figure = Figure(figsize=(10, 4.6), layout="constrained")
     axes = figure.subplots(2, 4).ravel()
     for ax, (name, image) in zip(axes, (panels | {"sharp": pair.target}).items(), strict=False):
