@@ -19,8 +19,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from typer.exceptions import TyperException
 
 # The options of both training scripts.
-Loss = Literal["ffts+blursim", "blursim", "ffts", "l1", "mse"]
-LossOption = Annotated[Loss, typer.Option(help="What to minimise; ffts: an L1 of Fourier transforms.")]
+Loss = Literal["blursim", "l1", "mse"]
+LossOption = Annotated[Loss, typer.Option(help="What to minimise; blursim: its preset for training.")]
 Steps = Annotated[int, typer.Option(min=1, help="How many steps to train.")]
 RunFolder = Annotated[Path, typer.Option(help="A new folder for checkpoints and results.")]
 # JAX takes a seed modulo 2^32.

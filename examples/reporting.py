@@ -46,14 +46,14 @@ def report(
         out: The folder to write to.
         pairs: The held-out photos.
         restored: The network's output for each of them, in 0..1.
-        curves: One value per step for each of "general", "specific" and "alpha".
+        curves: One value per step for each of "general" and "specific".
         blursim: Computes BlurSim of two photos.
     """
     before = {pair.name: score(pair.blurred, pair.sharp, blursim) for pair in pairs}
     after = {pair.name: score(image, pair.sharp, blursim) for pair, image in zip(pairs, restored, strict=True)}
     for scores in (before, after):
         scores["mean"] = Scores(*np.mean([list(asdict(x).values()) for x in scores.values()], axis=0).tolist())
-    steps = len(curves["alpha"])
+    steps = len(curves["general"])
     metrics = {"steps": steps} | {
         name: {"before": asdict(before[name]), "after": asdict(after[name])} for name in before
     }
@@ -110,20 +110,18 @@ def draw_photos(
 
 
 def draw_curves(curves: Mapping[str, np.ndarray]) -> Figure:
-    """Plot both terms over the steps, raw and averaged, and the weight alpha below."""
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    steps = np.arange(1, len(curves["alpha"]) + 1)
+    """Plot both terms over the steps, raw and averaged."""
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.subplots()
+    steps = np.arange(1, len(curves["general"]) + 1)
     window = max(1, len(steps) // 30)
     # Okabe and Ito's blue and orange, which colour-blind readers can tell apart. The line styles differ too.
     for name, colour, style in (("general", "#0072b2", "-"), ("specific", "#d55e00", "--")):
-        top.plot(steps, curves[name], color=colour, alpha=0.2, linewidth=0.5)
+        axes.plot(steps, curves[name], color=colour, alpha=0.2, linewidth=0.5)
         mean = np.convolve(curves[name], np.ones(window) / window, mode="valid")
-        top.plot(steps[window - 1 :], mean, style, color=colour, label=f"{name}, mean of {window} steps")
-    top.set(ylabel="term", yscale="log", title="Terms of BlurSim in training")
-    top.legend()
-    bottom.plot(steps, curves["alpha"], color="black")
-    bottom.set(xlabel="step", ylabel="alpha", ylim=(0, 1))
+        axes.plot(steps[window - 1 :], mean, style, color=colour, label=f"{name}, mean of {window} steps")
+    axes.set(xlabel="step", ylabel="term", yscale="log", title="Terms of BlurSim in training")
+    axes.legend()
     return figure
 
 

@@ -24,9 +24,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss, pixel_shuffle, pixel_unshuffle, relu
 
-from blursim_torch import BlurSimTerms, blursim, blursim_terms
+from blursim_torch import PRESETS, BlurSim, BlurSimTerms
 
 FEATURES, LAYERS, PEAK_LEARNING_RATE = 32, 6, 3e-3
+BLURSIM = BlurSim(**PRESETS["training"], channel_axis=-3)
 CHECKPOINTS_KEPT = 3
 
 
@@ -55,19 +56,13 @@ class Network(nn.Module):
         return blurred + pixel_shuffle(self.last(x), 2)
 
 
-def compute_loss(restored: Tensor, sharp: Tensor, alpha: float, loss: command.Loss) -> tuple[Tensor, BlurSimTerms]:
-    """Return the loss of photos (N, 3, H, W) and both terms."""
-    terms = blursim_terms(restored, sharp, channel_axis=-3)
-    mixed = (1 - alpha) * terms.general + alpha * terms.specific
-    waves = torch.fft.rfft2(restored - sharp, norm="ortho")
-    ffts = torch.view_as_real(waves).abs().mean()
+def compute_loss(restored: Tensor, sharp: Tensor, loss: command.Loss) -> tuple[Tensor, BlurSimTerms]:
+    """Return the loss of photos (N, 3, H, W) and both terms of BlurSim, for the curves."""
+    terms = BLURSIM.terms(restored, sharp)
     match loss:
-        case "ffts+blursim":
-            return ffts + 0.3 * mixed, terms
         case "blursim":
-            return mixed, terms
-        case "ffts":
-            return ffts, terms
+            # The same as BLURSIM(restored, sharp), without computing the terms twice.
+            return (1 - BLURSIM.alpha) * terms.general + BLURSIM.alpha * terms.specific, terms
         case "l1":
             return l1_loss(restored, sharp), terms
         case "mse":
@@ -117,7 +112,7 @@ def checkpoint_steps(out: Path) -> list[int]:
 
 def main(
     steps: command.Steps = 1800,
-    loss: command.LossOption = "ffts+blursim",
+    loss: command.LossOption = "blursim",
     out: command.RunFolder = Path("deblur"),
     seed: command.Seed = 0,
     batch_size: command.BatchSize = 8,
@@ -144,7 +139,6 @@ def main(
         return (1 + math.cos(math.pi * (step - warm_up) / (steps - warm_up))) / 2
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, share_of_peak)
-    alpha = np.linspace(0.9, 0.1, steps, endpoint=False)
     curves = {name: np.full(steps, np.nan, np.float32) for name in BlurSimTerms._fields}
     parts = {"network": network, "optimizer": optimizer, "schedule": schedule}
     if first_step:
@@ -158,7 +152,7 @@ def main(
             # The batch depends only on the seed and the step.
             batch = photos.training_batch(scenes, np.random.default_rng((seed, step)), batch_size)
             blurred, sharp = (to_tensor(squares, device) for squares in batch)
-            value, terms = compute_loss(network(blurred), sharp, float(alpha[step]), loss)
+            value, terms = compute_loss(network(blurred), sharp, loss)
             optimizer.zero_grad()
             value.backward()
             optimizer.step()
@@ -175,13 +169,8 @@ def main(
 
     pairs = photos.held_out_pairs()
     restored = [restore(network, pair.blurred, device) for pair in pairs]
-    curves |= {"alpha": alpha}
     reporting.report(
-        out,
-        pairs,
-        restored,
-        curves,
-        lambda a, b: blursim(torch.from_numpy(a), torch.from_numpy(b), alpha=0.5, channel_axis=-1),
+        out, pairs, restored, curves, lambda a, b: BLURSIM(*(to_tensor(x[None], torch.device("cpu")) for x in (a, b)))
     )
 
 

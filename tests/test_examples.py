@@ -204,7 +204,7 @@ def test_training_refuses(
     [
         (("--steps", "30"), "steps 60, not 30"),
         (("--seed", "1"), "seed 0, not 1"),
-        (("--loss", "mse"), "loss ffts+blursim, not mse"),
+        (("--loss", "mse"), "loss blursim, not mse"),
         (("--batch-size", "3"), "batch-size 2, not 3"),
     ],
 )

@@ -497,6 +497,15 @@ def test_inductor(case: Case) -> None:
             assert not any(g.any() for g in torch.autograd.grad(value, leaves))
 
 
+@pytest.mark.system
+def test_losses_of_two_data_ranges_in_one_program() -> None:
+    a, b = images(2, 12, 10)
+    first, second = BlurSim(), BlurSim(data_range=(-1, 255))
+    both = lambda a, b: first(a, b) + second(100 * a, 100 * b)  # noqa: E731
+    with compilations() as (compiler, _):
+        close(compiler(both)(a, b), both(a, b))
+
+
 @pytest.mark.slow
 def test_compiled_transforms_and_the_other_functions() -> None:
     a, b = images(2, 7, 8)

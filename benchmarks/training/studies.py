@@ -69,7 +69,7 @@ STUDIES = {
     ),
     "crops": Study(
         ("defocus", "motion"),
-        ["MSE", *(f"{READING} {x}" for x in ("0.08", "0.15", "0.25"))],
+        ["MSE", OURS],
         seeds=2,
         sides=(128, 256),
         steps=800,

@@ -212,9 +212,9 @@ MUTANTS = [
         torch=("return area**0.5 * options.grey_level()", "return options.grey_level()"),
     ),
     *idea(
-        "contrast-in-log",
-        '"log" is divided by the contrast under "relative"',
-        FLAT_LOG,
+        "white-in-log",
+        '"log" is divided by white',
+        "test_values.py::test_data_range_divides_the_pixels[{}]",
         "_spectrum.py",
         both=('    if options.spectrum == "log":\n        return', "    if False:\n        return"),
     ),
@@ -458,7 +458,7 @@ MUTANTS = [
     *idea(
         "sum-for-mean",
         "sum and mean are mixed up",
-        BATCH,
+        "test_values.py::test_a_batch_is_its_images[{}]",
         "_loss.py",
         jax=('{"mean": jnp.mean, "sum": jnp.sum,', '{"mean": jnp.sum, "sum": jnp.mean,'),
         torch=('{"mean": torch.mean, "sum": torch.sum,', '{"mean": torch.sum, "sum": torch.mean,'),
@@ -657,7 +657,7 @@ MUTANTS = [
     *idea(
         "rounding-pulls",
         "under complex_l1, bins of rounding alone have a phase",
-        "test_gradients.py::test_gradients_of_degenerate_images[{}-complex_l1-rms-5-(64, 60)]",
+        "test_gradients.py::test_a_difference_of_few_bins[{}]",
         "_spectrum.py",
         jax=(
             "divide_where(has_phase, jnp.full_like(magnitude,",
@@ -687,7 +687,7 @@ MUTANTS = [
     *idea(
         "black-is-zero",
         "black is not subtracted",
-        "test_values.py::test_black_may_be_below_zero[{}-complex_l1-rms-5]",
+        "test_values.py::test_black_may_be_below_zero[{}-magnitude-area-5]",
         "_images.py",
         both=("planes = planes - options.black", "planes = planes + 0 * options.black"),
     ),
@@ -707,11 +707,18 @@ MUTANTS = [
         torch=("torch.where(mask.unsqueeze(-3), a, b)", "torch.where(mask.unsqueeze(-3), b, a)"),
     ),
     *idea(
+        "mask-to-black",
+        "what a mask leaves out of the prediction is 0, not the target",
+        PIXELS,
+        "_images.py",
+        jax=("jnp.where(counts, a, b), b", "jnp.where(counts, a, 0), b"),
+        torch=("torch.where(mask.unsqueeze(-3), a, b)", "torch.where(mask.unsqueeze(-3), a, 0)"),
+    ),
+    *idea(
         "masked-by-products",
         "a NaN that a mask leaves out comes through",
         PIXELS,
         "_images.py",
-        jax=("jnp.where(counts, a, b), b", "b + counts.astype(a.dtype) * (a - b), b"),
         torch=("torch.where(mask.unsqueeze(-3), a, b)", "b + mask.unsqueeze(-3) * (a - b)"),
     ),
     *idea(
