@@ -142,10 +142,15 @@ class BlurSimMetric(nnx.metrics.Metric):
 
 
 def _add(total: nnx.metrics.MetricState, compensation: nnx.metrics.MetricState, values: jax.Array) -> None:
-    """Add values to a sum, and what float32 rounds off to its compensation: Knuth's two-sum."""
+    """Add values to a sum, with what float32 rounds off in its compensation: Knuth's two-sum, then Dekker's."""
     old, value = total[...], jnp.sum(values).astype(jnp.float32)
-    new = old + value
-    added = new - old
-    # Of an infinite sum, the difference would be NaN.
-    compensation[...] += jnp.where(jnp.isfinite(new), (old - (new - added)) + (value - added), 0)
+    rounded = old + value
+    added = rounded - old
+    rest = (old - (rounded - added)) + (value - added) + compensation[...]
+    # Of an infinite sum, these differences are NaN.
+    is_finite = jnp.isfinite(rounded)
+    rest = jnp.where(is_finite, rest, 0)
+    # The rest is added to the sum, so that the compensation stays below one rounding error and does not drift itself.
+    new = rounded + rest
+    compensation[...] = jnp.where(is_finite, rest - (new - rounded), 0)
     total[...] = new

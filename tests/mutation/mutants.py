@@ -625,7 +625,7 @@ MUTANTS = [
         "the sums of a metric are float32 without compensation",
         "test_metrics.py::test_sums_do_not_drift[{}-2000]",
         "metrics.py",
-        jax=("compensation[...] += ", "compensation[...] *= "),
+        jax=("+ compensation[...]\n", "\n"),
         torch=('== "mps" else torch.float64', '== "mps" else torch.float32'),
     ),
     *idea(
