@@ -103,18 +103,18 @@ class BlurSimMetric(nnx.metrics.Metric):
             TypeError: As `blursim`; the mask is no array of bool.
         """
         options = _checks.options_of(self)
-        pixels = mask
+        images = None
         if mask is not None:
-            images, _options, batch_shape = check_images(predictions, targets, None, options)
-            pixel_shape = _checks.shape_of_pixels(images.targets.shape, options)
+            (a, b, _mask), _options, batch_shape = check_images(predictions, targets, None, options)
+            pixel_shape = _checks.shape_of_pixels(b.shape, options)
             mask = check_mask(mask, batch_shape, pixel_shape)
             if mask.ndim < len(pixel_shape):
                 # With 0 in place of both images, which has no gradient.
-                chosen = mask.reshape(mask.shape + (1,) * (images.targets.ndim - mask.ndim))
-                predictions, targets = (jnp.where(chosen, x, 0) for x in images[:2])
-                pixels = None
-        general, specific = terms(predictions, targets, pixels, options, "none")
-        count = jnp.asarray(general.size) if mask is None or pixels is not None else jnp.sum(mask)
+                chosen = mask.reshape(mask.shape + (1,) * (b.ndim - mask.ndim))
+                predictions, targets = jnp.where(chosen, a, 0), jnp.where(chosen, b, 0)
+                images, mask = mask, None
+        general, specific = terms(predictions, targets, mask, options, "none")
+        count = jnp.asarray(general.size) if images is None else jnp.sum(images)
         _add(self.general_total, self.general_compensation, general)
         _add(self.specific_total, self.specific_compensation, specific)
         self.count[...] += count.astype(jnp.int32)

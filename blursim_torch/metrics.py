@@ -120,7 +120,7 @@ class BlurSimMetric(Metric):
             TypeError: As `blursim`; the mask is no tensor of bool.
         """
         options = _checks.options_of(self)
-        pixels = mask
+        images = None
         if mask is not None:
             _, batch_shape = check_images(preds, target, None, options)
             pixel_shape = _checks.shape_of_pixels(tuple(preds.shape), options)
@@ -129,10 +129,10 @@ class BlurSimMetric(Metric):
                 # With 0 in place of both images, which has no gradient.
                 chosen = mask.reshape(mask.shape + (1,) * (preds.ndim - mask.ndim))
                 preds, target = torch.where(chosen, preds, 0), torch.where(chosen, target, 0)
-                pixels = None
-        general, specific = terms(preds, target, pixels, options, "none")
+                images, mask = mask, None
+        general, specific = terms(preds, target, mask, options, "none")
         # Not in place: a state that was loaded may be shared.
-        self.count = self.count + (general.numel() if mask is None or pixels is not None else mask.sum())
+        self.count = self.count + (general.numel() if images is None else images.sum())
         self.general_total = self.general_total + general.to(self.general_total.dtype).sum()
         self.specific_total = self.specific_total + specific.to(self.specific_total.dtype).sum()
 

@@ -30,8 +30,8 @@ def main() -> None:
         parser.error(f"study: expected one of {', '.join(STUDIES)}, got {', '.join(unknown)}")
     if arguments.seeds is not None and arguments.seeds < 2:
         parser.error("--seeds: expected at least 2, as tables have the spread over seeds")
-    if arguments.write and (arguments.studies or arguments.seeds or arguments.steps):
-        parser.error("--write: expected all studies, with the seeds and steps that the page says")
+    if arguments.write and (arguments.studies or arguments.seeds or arguments.steps or arguments.photos):
+        parser.error("--write: expected all studies, with the seeds, steps and photos that the page says")
     # SIGTERM ends the workers too, as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     results: Results = {}

@@ -601,7 +601,7 @@ MUTANTS = [
         "masked images are multiplied by 0",
         MASK,
         "metrics.py",
-        jax=("(jnp.where(chosen, x, 0) for x", "(chosen.astype(x.dtype) * x for x"),
+        jax=("jnp.where(chosen, a, 0)", "chosen.astype(a.dtype) * a"),
         torch=("torch.where(chosen, preds, 0)", "chosen * preds"),
     ),
     *idea(
@@ -609,8 +609,8 @@ MUTANTS = [
         "masked images count",
         MASK,
         "metrics.py",
-        jax=("jnp.sum(mask)", "jnp.asarray(mask.size)"),
-        torch=("mask.sum()", "mask.numel()"),
+        jax=("jnp.sum(images)", "jnp.asarray(images.size)"),
+        torch=("images.sum()", "images.numel()"),
     ),
     *idea(
         "mean-of-means",
