@@ -20,7 +20,31 @@ STRIP_PIXELS = 2**18
 
 
 def in_blocks(function: Callable[..., Any], a: jax.Array, b: jax.Array, alpha: jax.Array | None) -> Any:
-    """Apply `function` to planes (..., H, W) and alpha (...); on a CPU, to blocks of the batch in turn."""
+    """Apply `function` to planes (..., H, W) and alpha (...); on a CPU, to blocks of the batch in turn.
+
+    `function` must act on each plane by itself.
+    """
+
+    def apply(*arrays: Any) -> Any:
+        return _in_blocks(function, *arrays)
+
+    # `vmap` adds one more axis to the batch, from which the blocks are cut. Without this rule it would batch the loop
+    # over blocks of one image: 2.5 times as slow.
+    batched = jax.custom_batching.custom_vmap(apply)
+
+    @batched.def_vmap
+    def _(size: int, is_batched: Any, *arrays: Any) -> tuple[Any, Any]:
+        every = jax.tree.map(lambda x, y: x if y else jnp.broadcast_to(x, (size, *x.shape)), arrays, tuple(is_batched))
+        results = in_blocks(function, *every)
+        return results, jax.tree.map(lambda _: True, results)
+
+    # JAX cannot transpose a `custom_vmap`, so `function` is differentiated without it.
+    differentiable = jax.custom_jvp(batched)
+    differentiable.defjvp(lambda primals, tangents: jax.jvp(apply, primals, tangents))
+    return differentiable(a, b, alpha)
+
+
+def _in_blocks(function: Callable[..., Any], a: jax.Array, b: jax.Array, alpha: jax.Array | None) -> Any:
     batch_shape, plane_shape = a.shape[:-2], a.shape[-2:]
     count, block = math.prod(batch_shape), max(1, BLOCK_PIXELS // math.prod(plane_shape))
     # The count is symbolic in a program exported for batches of any size.

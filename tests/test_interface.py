@@ -152,8 +152,8 @@ ALLOWED = {
     | {"_values_and_gradients", "_mix_gradients"},
     # `torch.compile` traces sizes as symbols, which a search in Python would specialize.
     "_spectrum.py": {"_padded_area", "candidate_dft_sizes"},
-    # A loop of XLA has a fixed step; a loop in Python may slice as it likes.
-    "_tiles.py": {"_Strips", "_at_once", "_by_strips", "match_vma"}
+    # A loop of XLA has a fixed step; a loop in Python may slice as it likes. JAX needs a rule of `vmap` for its loop.
+    "_tiles.py": {"_in_blocks", "_Strips", "_at_once", "_by_strips", "match_vma"}
     | {"keep_freed_memory", "_each_field", "row_slices", "join_strips", "add_strips"},
     # JAX pre-emphasizes in `_layout.py`; PyTorch de-emphasizes strip by strip.
     "_transforms.py": {"_mean", "PreEmphasized", "de_emphasized", "phase_floor", "_pre_emphasize"},

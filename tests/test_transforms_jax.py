@@ -8,6 +8,7 @@ require("jax", "optax")
 import dataclasses
 import functools
 import itertools
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -107,15 +108,59 @@ def test_vmap_along_other_axes(maybe_jit: Callable, spectrum: Any) -> None:
     close(maybe_jit(jax.vmap(jax.vmap(loss)))(*pairs).reshape(-1), expected)
 
 
+@pytest.mark.parametrize("channel_axis", [None, -3])
+@pytest.mark.parametrize("derive", [lambda loss: loss, jax.value_and_grad], ids=["value", "gradient"])
+def test_vmap_computes_the_blocks_of_the_batch(derive: Callable, channel_axis: Any) -> None:
+    """The blocks are cut from the whole batch: the program has the transforms of the batch, of the same shapes."""
+    images = jax.ShapeDtypeStruct((8, 3, 256, 256), jnp.float32)
+    loss = functools.partial(blursim, channel_axis=channel_axis)
+
+    def transforms(function: Callable) -> list[str]:
+        text = jax.jit(function).trace(images, images).lower(lowering_platforms=("cpu",)).as_text()
+        return sorted(re.findall(r"stablehlo.fft.* -> (\S+)", text))
+
+    expected = transforms(derive(loss))
+    assert expected and transforms(jax.vmap(derive(loss))) == expected
+    assert transforms(jax.vmap(jax.vmap(derive(blursim)))) == expected
+
+
 @pytest.mark.system
-def test_vmap_over_a_batch_that_is_cut_into_blocks() -> None:
-    a, b = noise(2, 6, 256, 256, seed=1)
-    assert 6 * 256 * 256 > _tiles.BLOCK_PIXELS
-    values, gradients = jax.jit(jax.vmap(jax.value_and_grad(blursim)))(a, b)
-    expected, gradient = jax.jit(jax.value_and_grad(functools.partial(blursim, reduction="sum")))(a, b)
-    close(6 * values.sum(), expected)
-    gradients *= 6
-    close(gradients, gradient)
+@pytest.mark.parametrize("case", costly(CASES[:2], CASES), ids=str)
+def test_vmap_over_a_batch_that_is_cut_into_blocks(case: Case) -> None:
+    """By every argument alone and with others, and by alpha: each is the loop over images."""
+    a, b = noise(6, 2, 256, 256, seed=1)
+    alphas = np.linspace(0, 1, 6, dtype=np.float32)
+    assert 2 * 256 * 256 <= _tiles.BLOCK_PIXELS < 6 * 2 * 256 * 256
+    loss = lambda a, b, alpha: blursim(a, b, alpha=alpha, channel_axis=-3, **case.options())  # noqa: E731
+    both = jax.value_and_grad(loss, (0, 1, 2))
+    for axes in itertools.product((0, None), repeat=3):
+        if any(axis == 0 for axis in axes):
+            arguments = [x if axis == 0 else x[1] for x, axis in zip((a, b, alphas), axes, strict=True)]
+            found = jax.jit(jax.vmap(both, axes))(*arguments)
+            every = [x if axis == 0 else [x] * 6 for x, axis in zip(arguments, axes, strict=True)]
+            singles = [jax.jit(both)(*one) for one in zip(*every, strict=True)]
+            close(found, jax.tree.map(lambda *x: np.stack(x), *singles))
+
+
+@pytest.mark.system
+def test_vmap_over_devices() -> None:
+    """Inside `shard_map`, with `spmd_axis_name`, and over an axis that is sharded explicitly."""
+    a, b = noise(8, 2, 256, 256, seed=1)
+    gradient = jax.grad(functools.partial(blursim, channel_axis=-3))
+    mesh, spec = Mesh(np.array(jax.devices()), ("batch",)), PartitionSpec("batch")
+    expected = jax.jit(jax.vmap(gradient))(a, b)
+    parts = jax.jit(jax.shard_map(jax.vmap(gradient), mesh=mesh, in_specs=(spec, spec), out_specs=spec))(a, b)
+    close(parts, expected)
+    arrays = jax.device_put((a, b), NamedSharding(mesh, spec))
+    close(jax.jit(jax.vmap(gradient, spmd_axis_name="batch"))(*arrays), expected)
+    explicit = jax.make_mesh((len(jax.devices()),), ("batch",), axis_types=(AxisType.Explicit,))
+    with jax.set_mesh(explicit):
+        spread = NamedSharding(explicit, spec)
+        found = jax.jit(jax.vmap(gradient))(*jax.device_put((a, b), spread))
+        assert found.sharding.is_equivalent_to(spread, a.ndim)
+        close(found, expected)
+        one = jax.jit(jax.vmap(gradient, (0, None)))(jax.device_put(a, spread), b[1])
+        close(one, jax.jit(jax.vmap(gradient, (0, None)))(a, b[1]))
 
 
 @by_spectrum

@@ -531,6 +531,20 @@ MUTANTS = [
         torch=("alpha[part]", "alpha[:1]"),
     ),
     *idea(
+        "vmap-is-no-batch",
+        "vmap batches the loop over blocks",
+        "test_transforms_jax.py::test_vmap_computes_the_blocks_of_the_batch[gradient-None]",
+        "_tiles.py",
+        jax=("jax.custom_jvp(batched)", "jax.custom_jvp(apply)"),
+    ),
+    *idea(
+        "vmap-shares-the-first",
+        "under vmap, what is not batched is not repeated",
+        "test_transforms_jax.py::test_vmap[magnitude-jit]",
+        "_tiles.py",
+        jax=("jnp.broadcast_to(x, (size, *x.shape)), arrays", "jnp.zeros((size, *x.shape), x.dtype), arrays"),
+    ),
+    *idea(
         "alpha-slope-turned",
         "the derivative by alpha has the other sign",
         "test_transforms_jax.py::test_the_gradient_by_alpha_is_the_difference_of_the_terms",
