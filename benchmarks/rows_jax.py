@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import lax
 
 from benchmarks.speed import ALPHA, AS_RELEASED, OPTIONS, name_of, peak_of
@@ -25,14 +24,12 @@ def rows(shape: tuple[int, int, int, int], part: str, gradient: bool) -> dict[st
         losses = {name_of(options): lambda a, b, o=options: blursim(a, b, **o) for options in OPTIONS}
     if part == "peers":
         losses[AS_RELEASED] = lambda a, b: blursim(a, b, spectrum="complex")
-        losses |= {"MSE": mse, "L1": l1, "L1 of FFTs": l1_of_ffts, "lax.conv and autodiff": plain}
+        losses |= PEERS
     functions: dict[str, Callable[[], Any]] = {"floor": prepare(floor_gradient if gradient else floor, a, b)}
     functions |= {name: prepare(derive(loss, gradient), a, b) for name, loss in losses.items()}
     if part == "peers":
-        import dm_pix  # pyright: ignore[reportMissingImports]
-
         channels_last = (jnp.moveaxis(x, 1, -1) for x in (a, b))
-        functions["dm_pix SSIM"] = prepare(derive(lambda a, b: -jnp.mean(dm_pix.ssim(a, b)), gradient), *channels_last)
+        functions["dm_pix SSIM"] = prepare(derive(dm_pix_ssim(), gradient), *channels_last)
         functions["BlurSim under vmap"] = prepare(lambda a, b: jax.vmap(derive(blursim, gradient))(a, b), a, b)
     return functions
 
@@ -80,7 +77,7 @@ def floor_gradient(a: jax.Array, b: jax.Array) -> Any:
 
 def mse(a: jax.Array, b: jax.Array) -> jax.Array:
     """Compute the mean squared error."""
-    return jnp.mean(optax.squared_error(a, b))
+    return jnp.mean((a - b) ** 2)
 
 
 def l1(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -92,6 +89,13 @@ def l1_of_ffts(a: jax.Array, b: jax.Array) -> jax.Array:
     """Compute the frequency loss of MIMO-UNet (Cho et al., 2021), on half spectra."""
     difference = jnp.fft.rfft2(a) - jnp.fft.rfft2(b)
     return (jnp.mean(jnp.abs(difference.real)) + jnp.mean(jnp.abs(difference.imag))) / 2
+
+
+def dm_pix_ssim() -> Loss:
+    """Return the negative SSIM of dm_pix, which takes channels last, or raise an ImportError if it is not installed."""
+    import dm_pix  # pyright: ignore[reportMissingImports]
+
+    return lambda a, b: -jnp.mean(dm_pix.ssim(a, b))
 
 
 def plain(a: jax.Array, b: jax.Array) -> jax.Array:
@@ -114,3 +118,6 @@ def sobel_magnitude(x: jax.Array) -> jax.Array:
     derivatives = lax.conv_general_dilated(padded, kernels, (1, 1), "VALID")
     # Both derivatives are 0 in the corners, and the square root has no gradient at 0.
     return jnp.sqrt(jnp.sum(derivatives**2, axis=1) + 1e-12).reshape(x.shape)
+
+
+PEERS: dict[str, Loss] = {"MSE": mse, "L1": l1, "L1 of FFTs": l1_of_ffts, "lax.conv and autodiff": plain}

@@ -1,11 +1,11 @@
 """The rows of `python -m benchmarks.speed` in PyTorch: the functions to time for an image shape (N, C, H, W)."""
 
+import importlib
 import time
 import warnings
 from collections.abc import Callable
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -47,28 +47,21 @@ def compiled_rows(shape: tuple[int, int, int, int], part: str, gradient: bool) -
 
 def peers(shape: tuple[int, int, int, int]) -> dict[str, Loss]:
     """Return other losses that compare images."""
-    from focal_frequency_loss import FocalFrequencyLoss  # pyright: ignore[reportMissingImports]
-    from kornia.filters import sobel  # pyright: ignore[reportMissingImports]
-    from kornia.losses import ssim_loss  # pyright: ignore[reportMissingImports]
-    from pytorch_msssim import ms_ssim, ssim  # pyright: ignore[reportMissingImports]
-    from torchmetrics.functional.image import (  # pyright: ignore[reportMissingImports]
-        structural_similarity_index_measure as torchmetrics_ssim,
-    )
+    return {name: peer(name) for name in names_of_peers(shape)}
 
-    found: dict[str, Loss] = {
-        "MSE": mse_loss,
-        "L1": l1,
-        "L1 of FFTs": l1_of_ffts,
-        "focal-frequency-loss": FocalFrequencyLoss(),
-        "kornia Sobel 3x3, L1": lambda a, b: l1_loss(sobel(a), sobel(b)),
-        "kornia SSIM": lambda a, b: ssim_loss(a, b, window_size=11),
-        "pytorch-msssim SSIM": lambda a, b: 1 - ssim(a, b, data_range=1.0),
-        "torchmetrics SSIM": lambda a, b: 1 - torchmetrics_ssim(a, b, data_range=1.0),  # type: ignore[operator]
-        "conv2d and autograd": plain,
-    }
-    if min(shape[-2:]) > 160:
-        found["pytorch-msssim MS-SSIM"] = lambda a, b: 1 - ms_ssim(a, b, data_range=1.0)
-    return found
+
+def names_of_peers(shape: tuple[int, int, int, int]) -> list[str]:
+    """Return the names of the losses that take images of this shape."""
+    return [name for name in PEERS if name != "pytorch-msssim MS-SSIM" or min(shape[-2:]) > 160]
+
+
+def peer(name: str) -> Loss:
+    """Return the loss of this name, or raise an ImportError if its package is not installed."""
+    made = PEERS[name]
+    if isinstance(made, tuple):
+        module, make = made
+        return make(importlib.import_module(module))
+    return made
 
 
 def memory(side: int) -> dict[str, float]:
@@ -118,22 +111,29 @@ def l1_of_ffts(a: Tensor, b: Tensor) -> Tensor:
     return l1_loss(torch.view_as_real(torch.fft.rfft2(a)), torch.view_as_real(torch.fft.rfft2(b)))
 
 
-def plain(a: Tensor, b: Tensor) -> Tensor:
+def sobel_kernels() -> Tensor:
+    """Return the kernels of both derivatives, of shape (2, 1, 5, 5)."""
+    smooth, difference = torch.tensor([1.0, 4, 6, 4, 1]), torch.tensor([-1.0, -2, 0, 2, 1])
+    return torch.stack([torch.outer(smooth, difference), torch.outer(difference, smooth)])[:, None]
+
+
+KERNELS = sobel_kernels()
+
+
+def plain(a: Tensor, b: Tensor, kernels: Tensor = KERNELS) -> Tensor:
     """Compute BlurSim directly from its formula, for images without zeros in the spectrum or the edges."""
     area = a.shape[-2] * a.shape[-1]
     squares = (torch.fft.rfft2(a).abs() - torch.fft.rfft2(b).abs()) ** 2
     # For an even width, every column of the half spectrum except the first and the last counts twice.
     twice = 2 * torch.sum(squares, dim=(-2, -1)) - torch.sum(squares[..., [0, -1]], dim=(-2, -1))
-    edges = sobel_magnitude(a) - sobel_magnitude(b)
+    edges = sobel_magnitude(a, kernels) - sobel_magnitude(b, kernels)
     general = torch.sqrt(twice) / area
     specific = torch.sqrt(torch.sum(edges**2, dim=(-2, -1))) / area
     return torch.mean((1 - ALPHA) * general + ALPHA * specific)
 
 
-def sobel_magnitude(x: Tensor) -> Tensor:
+def sobel_magnitude(x: Tensor, kernels: Tensor) -> Tensor:
     """Compute the Sobel gradient magnitude by convolution."""
-    smooth, difference = torch.tensor([1.0, 4, 6, 4, 1]), torch.tensor([-1.0, -2, 0, 2, 1])
-    kernels = torch.stack([torch.outer(smooth, difference), torch.outer(difference, smooth)])[:, None]
     padded = pad(x.flatten(0, -3)[:, None], (2, 2, 2, 2), mode="reflect")
     # Both derivatives are 0 in the corners, and the square root has no gradient at 0.
     magnitude = torch.sqrt(torch.sum(conv2d(padded, kernels) ** 2, dim=1) + 1e-12)
@@ -142,6 +142,8 @@ def sobel_magnitude(x: Tensor) -> Tensor:
 
 def released(a: Tensor, b: Tensor) -> float:
     """Compute what the released code does, with OpenCV, plane by plane. There is no gradient."""
+    import cv2
+
     values = []
     for x, y in zip(a.flatten(0, -3).numpy(), b.flatten(0, -3).numpy(), strict=True):
         spectra = []
@@ -159,3 +161,27 @@ def released(a: Tensor, b: Tensor) -> float:
         specific = np.linalg.norm(edges[0] - edges[1]) / x.size
         values.append((1 - ALPHA) * general + ALPHA * specific)
     return float(np.mean(values))
+
+
+# The losses, or else the module of the package that a loss needs, and what makes the loss of it.
+PEERS: dict[str, Loss | tuple[str, Callable[[Any], Loss]]] = {
+    "MSE": mse_loss,
+    "L1": l1,
+    "L1 of FFTs": l1_of_ffts,
+    "focal-frequency-loss": ("focal_frequency_loss", lambda package: package.FocalFrequencyLoss()),
+    "kornia Sobel 3x3, L1": (
+        "kornia.filters",
+        lambda filters: lambda a, b: l1_loss(filters.sobel(a), filters.sobel(b)),
+    ),
+    "kornia SSIM": ("kornia.losses", lambda losses: lambda a, b: losses.ssim_loss(a, b, window_size=11)),
+    "pytorch-msssim SSIM": ("pytorch_msssim", lambda package: lambda a, b: 1 - package.ssim(a, b, data_range=1.0)),
+    "torchmetrics SSIM": (
+        "torchmetrics.functional.image",
+        lambda image: lambda a, b: 1 - image.structural_similarity_index_measure(a, b, data_range=1.0),
+    ),
+    "conv2d and autograd": plain,
+    "pytorch-msssim MS-SSIM": (
+        "pytorch_msssim",
+        lambda package: lambda a, b: 1 - package.ms_ssim(a, b, data_range=1.0),
+    ),
+}

@@ -6,6 +6,7 @@ ratios to the floor of the framework. The floor is MSE and two forward real tran
 one inverse transform.
 
 Each part is written into docs/speed.md and docs/speed.json as soon as it has ended; `peers` also draws docs/speed.png.
+`gpu` measures on a GPU, in another way: benchmarks/gpu.py. It runs only if it is named.
 """
 
 import argparse
@@ -22,13 +23,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
-from rich.console import Console
-from rich.progress import track
 
 from benchmarks import page
 
@@ -66,17 +65,29 @@ def name_of(options: dict[str, Any]) -> str:
 
 
 class Engine:
-    """A process that runs one framework."""
+    """A process that runs one framework: a function that answers questions, called with arguments and a pipe."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, answers: Callable[..., None], *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, other = context.Pipe()
-        self.process = context.Process(target=serve, args=(*ENGINES[name], other), daemon=True)
+        self.process = context.Process(target=answers, args=(*arguments, other), daemon=True)
         self.process.start()
+        # Or the end of the process would not end a wait for its answer.
+        other.close()
 
     def ask(self, *question: Any) -> Any:
         """Send a question, and wait for the answer."""
+        self.tell(*question)
+        return self.answer()
+
+    def tell(self, *question: Any) -> None:
+        """Send a question."""
         self.pipe.send(question)
+
+    def answer(self, within: float | None = None) -> Any:
+        """Wait for the answer to the question sent last, at most so many seconds."""
+        if not self.pipe.poll(within):
+            raise TimeoutError
         answer = self.pipe.recv()
         if isinstance(answer, Exception):
             raise answer
@@ -117,6 +128,9 @@ def serve(module: str, rows: str, pipe: Any) -> None:
 
 def measure(engines: dict[str, Engine], shape: tuple[int, ...], part: str, mode: str) -> list[Figure]:
     """Time every row of a part for one shape and one mode."""
+    from rich.console import Console
+    from rich.progress import track
+
     rows = [(name, row) for name, engine in engines.items() for row in engine.ask("rows", shape, part, MODES[mode])]
     times: dict[tuple[str, str], list[float]] = {row: [] for row in rows}
     start, rng = time.perf_counter(), random.Random(0)
@@ -137,19 +151,19 @@ def measure(engines: dict[str, Engine], shape: tuple[int, ...], part: str, mode:
 
 def peers() -> list[Figure]:
     """Time BlurSim and other losses, for all shapes."""
-    engines = {name: Engine(name) for name in ENGINES}
+    engines = {name: Engine(serve, *ENGINES[name]) for name in ENGINES}
     return [f for shape in SHAPES for mode in MODES for f in measure(engines, shape, "peers", mode)]
 
 
 def options() -> list[Figure]:
     """Time every option set, for one shape."""
-    engines = {name: Engine(name) for name in ("JAX", "PyTorch")}
+    engines = {name: Engine(serve, *ENGINES[name]) for name in ("JAX", "PyTorch")}
     return [f for mode in MODES for f in measure(engines, SHAPES[0], "options", mode)]
 
 
 def scaling() -> list[Figure]:
     """Time value and gradient for many image sizes and batch sizes."""
-    engines = {name: Engine(name) for name in ("JAX", "PyTorch")}
+    engines = {name: Engine(serve, *ENGINES[name]) for name in ("JAX", "PyTorch")}
     return [f for shape in SCALING for f in measure(engines, shape, "scaling", "value and gradient")]
 
 
@@ -157,8 +171,8 @@ def cost() -> list[Figure]:
     """Measure the memory, the first call and the import, each in its own process."""
     figures = []
     for name, package, framework in (("JAX", "blursim_jax", "jax"), ("PyTorch", "blursim_torch", "torch")):
-        found = Engine(name).ask("memory", 4096)
-        found["first call at 256x256, s"] = Engine(name).ask("first_call", 256)
+        found = Engine(serve, *ENGINES[name]).ask("memory", 4096)
+        found["first call at 256x256, s"] = Engine(serve, *ENGINES[name]).ask("first_call", 256)
         timed = f"t = time.perf_counter(); from {package} import *; print(time.perf_counter() - t)"
         code = f"import time, {framework}; {timed}"
         imports = [float(subprocess.check_output([sys.executable, "-c", code])) for _ in range(9)]
@@ -169,6 +183,8 @@ def cost() -> list[Figure]:
 
 def peak_of(function: Callable[[], Any]) -> int:
     """Return by how many bytes the resident memory rises during a call, on Linux."""
+    import psutil
+
     gc.collect()
     # This resets the peak memory of the process to its current memory.
     Path("/proc/self/clear_refs").write_text("5")
@@ -270,40 +286,81 @@ PARTS = {
 
 
 def main() -> None:
-    """Run the parts named on the command line, or all parts."""
+    """Run the parts named on the command line, or all parts that need no GPU."""
+    names = [*PARTS, "gpu"]
     parser = argparse.ArgumentParser(description="Time BlurSim beside other losses.")
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"out of {', '.join(PARTS)}; all, if none is given")
-    names = parser.parse_args().parts
-    unknown = set(names) - set(PARTS)
+    parser.add_argument(
+        "parts", nargs="*", metavar="PART", help=f"out of {', '.join(names)}; if none is given, all but gpu"
+    )
+    parser.add_argument(
+        "--tiny",
+        action="store_true",
+        help="try the plumbing of gpu on a CPU, with tiny images, torch.compile without Inductor; print, write nothing",
+    )
+    arguments = parser.parse_args()
+    unknown = set(arguments.parts) - set(names)
     if unknown:
         parser.error(f"no parts: {', '.join(sorted(unknown))}")
-    store = page.DOCS / "speed.json"
-    for name in names or PARTS:
+    if arguments.tiny and arguments.parts != ["gpu"]:
+        parser.error("--tiny is for gpu alone")
+    for name in arguments.parts or PARTS:
+        if name == "gpu":
+            on_gpu(parser, arguments.tiny)
+            continue
         run, show = PARTS[name]
         # This comes first, because it fails if a peer is not installed.
         machine = versions()
         figures = run()
-        found = json.loads(store.read_text()) if store.exists() else {}
-        found[name] = {"versions": machine, "figures": figures}
-        new = store.with_suffix(".new")
-        new.write_text(json.dumps(found, indent=1) + "\n")
-        new.replace(store)
-        text = f"{show(figures)}\n{', '.join(f'{key} {value}' for key, value in machine.items())}.\n"
-        page.write("speed.md", name, text)
+        publish(name, machine, figures, show(figures))
         if name == "peers":
             plot(figures, page.DOCS / "speed.png")
+
+
+def on_gpu(parser: argparse.ArgumentParser, tiny: bool) -> None:
+    """Run the part for a GPU, or end the program if there is none."""
+    # They import this module.
+    from benchmarks import gpu, gpu_plan, gpu_tables
+
+    try:
+        device, figures = gpu.measure(gpu_plan.TINY if tiny else gpu_plan.GPU)
+    except gpu_plan.NoDevice as reason:
+        parser.exit(2, f"gpu: nothing to measure on: {reason}\n")
+    machine, text = device | versions(required=False), gpu_tables.of_gpu(figures)
+    if tiny:
         print(text)
+    else:
+        publish("gpu", machine, figures, text)
 
 
-def versions() -> dict[str, str]:
-    """Return the processor, the number of cores, and the versions of the frameworks and peers."""
-    from importlib.metadata import version
+def publish(name: str, machine: dict[str, str], figures: Any, text: str) -> None:
+    """Write a part into the page and its data, and print it."""
+    store = page.DOCS / "speed.json"
+    found = json.loads(store.read_text()) if store.exists() else {}
+    found[name] = {"versions": machine, "figures": figures}
+    new = store.with_suffix(".new")
+    new.write_text(json.dumps(found, indent=1) + "\n")
+    new.replace(store)
+    text = f"{text}\n{', '.join(f'{key} {value}' for key, value in machine.items())}.\n"
+    page.write("speed.md", name, text)
+    print(text)
 
+
+def versions(required: bool = True) -> dict[str, str]:
+    """Return the processor, the number of cores, and the versions of the frameworks and peers.
+
+    If they are not required, those that are not installed are left out.
+    """
     about = Path("/proc/cpuinfo")
     processor = re.search(r"model name\s*: (.*)", about.read_text()) if about.exists() else None
     peers = ("dm-pix", "focal-frequency-loss", "kornia", "opencv-python-headless", "pytorch-msssim", "torchmetrics")
     found = {"processor": processor[1] if processor else "unknown", "cores": str(len(os.sched_getaffinity(0)))}
-    return found | {name: version(name) for name in ("jax", "torch", *peers)}
+    for name in ("jax", "torch", *peers):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            if required:
+                raise
+    return found
 
 
 if __name__ == "__main__":
