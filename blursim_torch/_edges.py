@@ -13,6 +13,8 @@ from blursim_torch._checks import Options
 from blursim_torch._numerics import (
     ScaledPlanes,
     divide_above,
+    in_memory,
+    is_compiling,
     least_magnitude,
     magnitude,
     per_plane,
@@ -20,7 +22,7 @@ from blursim_torch._numerics import (
     safe_divide,
     safe_sqrt,
 )
-from blursim_torch._taps import sobel_gain
+from blursim_torch._taps import DIFFERENCE, SMOOTHING, sobel_gain
 from blursim_torch._tiles import in_strips
 
 # An edge of at most this many rounding errors, eps times the largest pixel times the kernel's gain, has a magnitude but
@@ -139,16 +141,11 @@ def edge_difference(a: Tensor, b: Tensor, size: int) -> tuple[Tensor, Edges, Edg
 
 
 def sobel(x: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Horizontal and vertical Sobel derivative with integer taps and reflect-101 border, as in OpenCV.
-
-    The kernel of size 5 or 7 is that of size 3 convolved once or twice with (1, 2, 1) along both axes. In eager mode
-    this takes fewer passes than the taps of `_taps`, which XLA fuses into one loop in `blursim_jax`.
-    """
-    x = _reflect(_reflect(x, -2, size // 2), -1, size // 2)
+    """Horizontal and vertical Sobel derivative with integer taps and reflect-101 border, as in OpenCV."""
+    padded = _reflect(_reflect(x, -1, size // 2), -2, size // 2)
     # Differences are taken before smoothing: they are exact where planes are smooth, whereas sums are rounded.
-    horizontal = _smooth(_difference(x, -1), -2)
-    vertical = _smooth(_difference(x, -2), -1)
-    return _widen_kernel(horizontal, size), _widen_kernel(vertical, size)
+    horizontal = _smooth(in_memory(_difference(padded, -1, size)), -2, size)
+    return horizontal, _smooth(in_memory(_difference(padded, -2, size)), -1, size)
 
 
 def sobel_transpose(x: Tensor, y: Tensor, size: int) -> Tensor:
@@ -160,30 +157,34 @@ def sobel_transpose(x: Tensor, y: Tensor, size: int) -> Tensor:
     function is odd: it is 0 at the ends, and its extension is negated.
     """
     pad = size // 2
-    x = _reflect(_reflect(x, -2, pad, ends=2), -1, pad, ends=0, odd=True)
-    y = _reflect(_reflect(y, -2, pad, ends=0, odd=True), -1, pad, ends=2)
-    result = _widen_kernel(_smooth(_difference(x, -1), -2).add_(_smooth(_difference(y, -2), -1)).neg_(), size)
-    half_at_ends = [torch.nn.functional.pad(x.new_ones(n - 2), (1, 1), value=0.5) for n in result.shape[-2:]]
-    return result * (half_at_ends[0].unsqueeze(-1) * half_at_ends[1])
+    x = _smooth(_reflect(in_memory(x), -2, pad, ends=2), -2, size)
+    y = _difference(_reflect(in_memory(y), -2, pad, ends=0, odd=True), -2, size)
+    x = _difference(_reflect(x, -1, pad, ends=0, odd=True), -1, size)
+    y = _smooth(_reflect(y, -1, pad, ends=2), -1, size)
+    half_at_ends = [_weights(x.shape[dim], 0, 0.5, 1, x) for dim in (-2, -1)]
+    return (x.add_(y)).neg_() * in_memory(half_at_ends[0]).unsqueeze(-1) * in_memory(half_at_ends[1])
 
 
-def _widen_kernel(x: Tensor, size: int) -> Tensor:
-    """Smooth along both axes, from the kernel of size 3 to that of `size`."""
-    for _ in range(size // 2 - 1):
-        x = _smooth(_smooth(x, -1), -2)
-    return x
+def _smooth(padded: Tensor, dim: int, size: int) -> Tensor:
+    """Smooth along `dim` planes that are padded there."""
+    taps, middle = SMOOTHING[size], size // 2
+    result = torch.add(_shifted(padded, dim, middle, -middle), _shifted(padded, dim, middle, middle))
+    for j in range(1, middle):
+        result.add_(_shifted(padded, dim, middle, -j) + _shifted(padded, dim, middle, j), alpha=taps[middle + j])
+    return result.add_(_shifted(padded, dim, middle, 0), alpha=taps[middle])
 
 
-def _smooth(x: Tensor, dim: int) -> Tensor:
-    """Convolve with (1, 2, 1) along `dim`; the result is 2 pixels shorter."""
-    size = x.shape[dim] - 2
-    return torch.add(x.narrow(dim, 0, size), x.narrow(dim, 2, size)).add_(x.narrow(dim, 1, size), alpha=2)
+def _difference(padded: Tensor, dim: int, size: int) -> Tensor:
+    """The derivative along `dim` of planes that are padded there."""
+    taps, middle = DIFFERENCE[size], size // 2
+    result = _shifted(padded, dim, middle, middle) - _shifted(padded, dim, middle, -middle)
+    for j in range(1, middle):
+        result.add_(_shifted(padded, dim, middle, j) - _shifted(padded, dim, middle, -j), alpha=taps[j - 1])
+    return result
 
 
-def _difference(x: Tensor, dim: int) -> Tensor:
-    """Correlate with (-1, 0, 1) along `dim`; the result is 2 pixels shorter."""
-    size = x.shape[dim] - 2
-    return x.narrow(dim, 2, size) - x.narrow(dim, 0, size)
+def _shifted(padded: Tensor, dim: int, pad: int, shift: int) -> Tensor:
+    return padded.narrow(dim, pad + shift, padded.shape[dim] - 2 * pad)
 
 
 def _reflect(x: Tensor, dim: int, pad: int, *, ends: int = 1, odd: bool = False) -> Tensor:
@@ -192,6 +193,11 @@ def _reflect(x: Tensor, dim: int, pad: int, *, ends: int = 1, odd: bool = False)
     The end pixels themselves are multiplied by `ends`.
     """
     last = x.shape[dim] - 1
+    if dim == -2 and is_compiling():
+        # A compiled program reads rows by their index, and does not write a padded plane to memory.
+        index = last - (torch.arange(-pad, last + 1 + pad, device=x.device).abs() - last).abs()
+        padded = torch.index_select(x, dim, index)
+        return padded if ends == 1 else padded * _weights(last + 1, pad, ends, -1 if odd else 1, x).unsqueeze(-1)
     before, after = x.narrow(dim, 1, pad).flip(dim), x.narrow(dim, last - pad, pad).flip(dim)
     if odd:
         before, after = -before, -after
@@ -199,3 +205,10 @@ def _reflect(x: Tensor, dim: int, pad: int, *, ends: int = 1, odd: bool = False)
         return torch.cat([before, x, after], dim)
     first_pixel, middle, last_pixel = x.narrow(dim, 0, 1), x.narrow(dim, 1, last - 1), x.narrow(dim, last, 1)
     return torch.cat([before, ends * first_pixel, middle, ends * last_pixel, after], dim)
+
+
+def _weights(size: int, pad: int, ends: float, outside: float, x: Tensor) -> Tensor:
+    """`ends` at the two end pixels, `outside` beyond them, and 1 between."""
+    position = torch.arange(-pad, size + pad, device=x.device)
+    distance = torch.minimum(position, size - 1 - position)
+    return torch.where(distance == 0, ends, torch.where(distance < 0, outside, 1)).to(x.dtype)

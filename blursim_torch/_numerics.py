@@ -46,25 +46,10 @@ def least_magnitude(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).tiny ** 0.5
 
 
-def bin_magnitude(z: Tensor) -> Tensor:
-    """The magnitude of each bin, at least `least_magnitude`, with gradient 0 at 0."""
-    return floored_sqrt_(dot(z, z))
-
-
-def modulus(z: Tensor) -> Tensor:
-    """The magnitude of each bin, exactly 0 at 0 with gradient 0: to be summed, not to divide by."""
-    return safe_sqrt(dot(z, z))
-
-
-def dot(z: Tensor, w: Tensor) -> Tensor:
-    """Re(z conj(w)), the inner product of complex numbers as vectors."""
-    # On a CPU, this is faster than `z.real` and `z.imag`, which are strided.
-    products = torch.view_as_real(z) * torch.view_as_real(w)
-    return products[..., 0] + products[..., 1]
-
-
 def plane_sum(x: Tensor, *, keepdim: bool = False) -> Tensor:
     """The sum over each plane, (..., H, W) to (...)."""
+    if is_compiling():
+        return torch.sum(x, dim=(-2, -1), keepdim=keepdim)
     # A sum over both axes at once would be split among threads, and its rounding would depend on their number.
     return torch.sum(torch.sum(x, dim=-1, keepdim=keepdim), dim=-2 if keepdim else -1, keepdim=keepdim)
 
@@ -86,9 +71,19 @@ def is_tracing() -> bool:
     return torch.jit.is_tracing()  # pyright: ignore[reportPrivateImportUsage]
 
 
+def is_compiling() -> bool:
+    """Whether `torch.compile` traces. `torch.export` keeps the operations of eager mode, which give the same bits."""
+    return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+
+
 def has_symbolic_sizes() -> bool:
     """Whether sizes are symbols, because a program is compiled or traced that is to serve all."""
     return torch.compiler.is_compiling() or is_tracing()
+
+
+def in_memory(x: Tensor) -> Tensor:
+    """`x` itself. A compiled program writes it to memory, and does not compute it anew at each of its reads."""
+    return torch.as_strided(x, x.shape, x.stride()) if is_compiling() else x
 
 
 def norm(x: Tensor) -> Tensor:

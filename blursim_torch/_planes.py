@@ -28,7 +28,7 @@ def compare_planes(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options)
         # A trace records operations, not the rule below, and so is differentiated by autograd.
         return _in_blocks(a, b, alpha, options, ())
     if torch.compiler.is_compiling():
-        return _Compiled.apply(a, b, alpha, options, _needs_gradient(a, b, alpha))
+        return _Compiled.apply(a, b, alpha, options, _needs_gradient(a, b, alpha))[: _value_count(alpha)]
     if not _needs_gradient(a, b, alpha):
         # Forward mode over forward mode would be wrong by `jvp` below, whose result PyTorch treats as constant.
         duals = _unpack_duals(a, b, alpha)
@@ -39,29 +39,28 @@ def compare_planes(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options)
     return _Eager.apply(a, b, alpha, options, _needs_gradient(a, b, alpha))[: _value_count(alpha)]
 
 
-# The gradient is written out because autodiff is several times slower.
+# The gradient is written out because autodiff is several times slower. It is computed together with the value, with
+# which it shares most of the work. `torch.func` lets a context save inputs and outputs only, so the gradients are
+# outputs: after the values, one gradient of each value for argnums 0 (a) and 1 (b), and one derivative for argnum 2
+# (alpha).
 class _Compiled(torch.autograd.Function):
-    """The rule for `torch.compile`, which removes what value and gradient compute twice."""
+    """The rule for `torch.compile`, without second order."""
 
     @staticmethod
     def forward(a: Tensor, b: Tensor, alpha: Tensor | None, options: Options, argnums: tuple[int, ...]) -> Tensors:
-        return _in_blocks(a, b, alpha, options, argnums)[: _value_count(alpha)]
+        return _in_blocks(a, b, alpha, options, argnums)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple, output: Tensors) -> None:
-        *tensors, ctx.options, ctx.argnums = inputs
-        ctx.save_for_backward(*tensors)
+        ctx.argnums, ctx.count = inputs[-1], _value_count(inputs[2])
+        ctx.mark_non_differentiable(*output[ctx.count :])
+        ctx.save_for_backward(*output[ctx.count :])
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        a, b, alpha = ctx.saved_tensors
-        gradients = _values_and_gradients(a, b, alpha, ctx.options, ctx.argnums)[_value_count(alpha) :]
-        return (*_vjp(cotangents, gradients, ctx.argnums), None, None)
+        return (*_vjp(cotangents[: ctx.count], ctx.saved_tensors, ctx.argnums), None, None)
 
 
-# The gradient is computed together with the value, with which it shares most of the work. `torch.func` lets a context
-# save inputs and outputs only, so the gradients are outputs: after the values, one gradient of each value for argnums 0
-# (a) and 1 (b), and one derivative for argnum 2 (alpha).
 class _Eager(torch.autograd.Function):
     """The rule for autograd and `torch.func`, with forward mode, `vmap` and derivatives of the gradient."""
 

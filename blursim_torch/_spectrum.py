@@ -11,13 +11,22 @@ import torch
 from torch import Tensor
 
 from blursim_torch._checks import Options
+from blursim_torch._complex import (
+    Complex,
+    add,
+    bin_magnitude,
+    dot,
+    from_pair,
+    modulus,
+    rows_of,
+    scale,
+    subtract,
+)
 from blursim_torch._numerics import (
     ScaledPlanes,
-    bin_magnitude,
     divide_above,
-    dot,
     has_symbolic_sizes,
-    modulus,
+    in_memory,
     norm,
     per_plane,
     plane_area,
@@ -28,7 +37,7 @@ from blursim_torch._numerics import (
 )
 from blursim_torch._taps import optimal_dft_size
 from blursim_torch._tiles import add_strips, join_strips, row_slices
-from blursim_torch._transforms import half_spectrum, half_spectrum_with_phase
+from blursim_torch._transforms import half_spectrum, half_spectrum_with_phase, rfft2
 
 
 class Contrast(NamedTuple):
@@ -93,17 +102,17 @@ def contrast(b: Tensor, options: Options) -> Contrast | None:
 
 
 def spectrum_difference(
-    transform: Tensor, difference: Tensor, options: Options, area: int | Tensor
+    transform: Complex, difference: Complex, options: Options, area: int | Tensor
 ) -> tuple[Tensor, Tensor]:
     """The difference e = f(|A|) - f(|B|) and the magnitude |A|, from the transforms A and A - B.
 
     Subtracting two nearly equal magnitudes would leave only their rounding errors. Both differences are therefore
     computed from A - B, the transform of a - b.
     """
-    other = transform - difference
+    other = subtract(transform, difference)
     magnitude, other_magnitude = bin_magnitude(transform), bin_magnitude(other)
     # |A| - |B| = (|A|^2 - |B|^2) / (|A| + |B|) = Re((A - B) conj(A + B)) / (|A| + |B|).
-    e = dot(difference, transform + other).div_(magnitude + other_magnitude)
+    e = dot(difference, add(transform, other)).div_(magnitude + other_magnitude)
     if options.spectrum == "log":
         smaller = torch.minimum(magnitude, other_magnitude)
         # log(|A| + c) - log(|B| + c) = sign(e) log1p(|e| / (min(|A|, |B|) + c)). The functions `sign` and `abs` have
@@ -119,14 +128,13 @@ def _distance(a: Tensor, b: Tensor, options: Options) -> Tensor:
     area, width = plane_area(a), a.shape[-1]
     difference = half_spectrum(a - b)
     if options.spectrum == "complex_l1":
-        moduli = [torch.sum(modulus(difference[..., rows, :]), dim=-2) for rows in row_slices(a)]
-        return _sum_from_half(add_strips(moduli), width)
-    transform = half_spectrum(a)
+        return add_strips([_sum_from_half(modulus(rows_of(difference, rows)), width) for rows in row_slices(a)])
+    spectrum = half_spectrum(a)
     squares = []
     for rows in row_slices(a):
-        e, _ = spectrum_difference(transform[..., rows, :], difference[..., rows, :], options, area)
-        squares.append(torch.sum(e * e, dim=-2))
-    return safe_sqrt(_sum_from_half(add_strips(squares), width))
+        e, _ = spectrum_difference(rows_of(spectrum, rows), rows_of(difference, rows), options, area)
+        squares.append(_sum_from_half(e * e, width))
+    return safe_sqrt(add_strips(squares))
 
 
 def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, ScaledPlanes]:
@@ -141,22 +149,21 @@ def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, 
         return _sum_of_moduli_gradient(a - b)
     area, (height, width) = plane_area(a), a.shape[-2:]
     # The mean of a - b is not transformed separately here, which would take two more passes.
-    emphasized, difference = half_spectrum_with_phase(a), torch.fft.rfft2(a - b)
+    emphasized, difference = half_spectrum_with_phase(a), rfft2(a - b)
     squares, products = [], []
     for rows in row_slices(a):
-        transform = emphasized.de_emphasized(rows)
-        e, magnitude = spectrum_difference(transform, difference[..., rows, :], options, area)
-        squares.append(torch.sum(e * e, dim=-2))
+        spectrum = emphasized.de_emphasized(rows)
+        e, magnitude = spectrum_difference(spectrum, rows_of(difference, rows), options, area)
+        squares.append(_sum_from_half(e * e, width))
         floor = emphasized.phase_floor(rows)
         weight = divide_above(floor, e, magnitude)
         if options.spectrum == "log":
             weight = weight / (magnitude + _log_offset(area, options))
-        # PyTorch multiplies complex by complex numbers several times faster than complex by real ones.
-        products.append(transform * weight.to(transform.dtype))
+        products.append(from_pair(scale(spectrum, weight)))
         # Freed now, the memory is reused while it is in cache.
-        del transform, e, magnitude, floor, weight
+        del spectrum, e, magnitude, floor, weight
     del emphasized, difference
-    distance = safe_sqrt(_sum_from_half(add_strips(squares), width))
+    distance = safe_sqrt(add_strips(squares))
     product = join_strips(products)
     del products
     # This takes one real inverse transform. Autodiff would transpose rfft2 into a full complex transform.
@@ -171,28 +178,29 @@ def _sum_of_moduli_gradient(difference: Tensor) -> tuple[Tensor, ScaledPlanes]:
     emphasized = half_spectrum_with_phase(difference)
     moduli, phases = [], []
     for rows in row_slices(difference):
-        transform = emphasized.de_emphasized(rows)
-        magnitude = modulus(transform)
-        moduli.append(torch.sum(magnitude, dim=-2))
+        spectrum = emphasized.de_emphasized(rows)
+        magnitude = modulus(spectrum)
+        moduli.append(_sum_from_half(magnitude, width))
         weight = divide_above(emphasized.phase_floor(rows), torch.ones_like(magnitude), magnitude)
-        phases.append(transform * weight.to(transform.dtype))
+        phases.append(from_pair(scale(spectrum, weight)))
         # Freed now, the memory is reused while it is in cache.
-        del transform, magnitude, weight
+        del spectrum, magnitude, weight
     del emphasized
-    distance, phase = _sum_from_half(add_strips(moduli), width), join_strips(phases)
+    distance, phase = add_strips(moduli), join_strips(phases)
     del phases
     gradient = torch.fft.irfft2(phase, s=(height, width))
     return distance, ScaledPlanes(gradient, torch.ones_like(distance) * plane_area(difference))
 
 
-def _sum_from_half(columns: Tensor, width: int) -> Tensor:
-    """The sum over the full spectrum, from the sum of each column of its half, (..., W // 2 + 1).
+def _sum_from_half(x: Tensor, width: int) -> Tensor:
+    """The sum over the full spectrum, from rows of its half (..., W // 2 + 1).
 
     Each column counts twice, except those of frequency 0 and, for even widths, of the Nyquist frequency.
     """
     # Without a branch on the width, one compiled program serves odd and even widths.
-    once = columns[..., 0] + (1 - width % 2) * columns[..., -1]
-    return 2 * torch.sum(columns, dim=-1) - once
+    column = torch.arange(x.shape[-1], device=x.device)
+    weights = torch.where((column == 0) | (2 * column == width), 1, 2).to(x.dtype)
+    return plane_sum(x * in_memory(weights))
 
 
 def _log_offset(area: int | Tensor, options: Options) -> float | Tensor:

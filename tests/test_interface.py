@@ -109,8 +109,11 @@ def all_sources(name: str) -> dict[str, str]:
 
 
 # What the other framework has by itself: PyTorch has no sharded arrays without `torch.distributed`, which takes the
-# functions as they are, and JAX has the schedules of Optax. The command is JAX's.
-OWN_FILES = {"jax": {"sharding.py", "_layout.py", "_rows.py", "__main__.py"}, "torch": {"schedules.py"}}
+# functions as they are, and JAX has the schedules of Optax. The command is JAX's. XLA compiles complex numbers.
+OWN_FILES = {
+    "jax": {"sharding.py", "_layout.py", "_rows.py", "__main__.py"},
+    "torch": {"schedules.py", "_complex.py"},
+}
 
 
 def test_both_packages_have_the_same_files() -> None:
@@ -120,8 +123,8 @@ def test_both_packages_have_the_same_files() -> None:
 
 # The functions and classes that one of the siblings has by itself, and why.
 ALLOWED = {
-    # XLA fuses the taps of any size into one loop, and a TPU convolves; eager PyTorch repeats the smallest kernel.
-    "_edges.py": {"smooth_by_slices", "smooth_by_convolution", "_shifted", "_weigh_ends", "_widen_kernel"},
+    # A TPU convolves. XLA fuses the weights of end pixels into what follows, and PyTorch writes them with the border.
+    "_edges.py": {"smooth_by_slices", "smooth_by_convolution", "_weigh_ends", "_weights"},
     # JAX makes arrays of what it checks, and unwraps Flax variables; PyTorch compares devices, and refuses sparse and
     # nested tensors.
     "_images.py": {"Images", "unwrap", "_check_device", "_check_dense", "_name"},
@@ -129,16 +132,15 @@ ALLOWED = {
     # A frozen dataclass and pytree; an nn.Module.
     "_module.py": {"__post_init__", "__call__", "tree_flatten_with_keys", "tree_unflatten"}
     | {"__init__", "__setattr__", "forward", "_apply", "extra_repr"},
-    # XLA removes masks and passes that eager PyTorch would compute; types of JAX arrays may be sharded.
-    "_numerics.py": {"divide_where", "is_sharded"}
+    # XLA removes masks and passes that eager PyTorch would compute; types of JAX arrays may be sharded. `torch.compile`
+    # is told what to write to memory.
+    "_numerics.py": {"divide_where", "is_sharded", "bin_magnitude", "is_compiling", "in_memory"}
     | {
         "ScaledPlanes",
         "divide_above",
         "magnitude",
         "floored_sqrt_",
         "least_magnitude",
-        "modulus",
-        "dot",
         "plane_mean",
         "plane_area",
         "has_symbolic_sizes",
@@ -155,8 +157,8 @@ ALLOWED = {
     # A loop of XLA has a fixed step; a loop in Python may slice as it likes. JAX needs a rule of `vmap` for its loop.
     "_tiles.py": {"_in_blocks", "_Strips", "_at_once", "_by_strips", "match_vma"}
     | {"keep_freed_memory", "_each_field", "row_slices", "join_strips", "add_strips"},
-    # JAX pre-emphasizes in `_layout.py`; PyTorch de-emphasizes strip by strip.
-    "_transforms.py": {"_mean", "PreEmphasized", "de_emphasized", "phase_floor", "_pre_emphasize"},
+    # JAX transforms and pre-emphasizes in `_layout.py`; PyTorch de-emphasizes strip by strip.
+    "_transforms.py": {"_mean", "rfft2", "PreEmphasized", "de_emphasized", "phase_floor", "_pre_emphasize"},
     # What the base classes require; PyTorch sums in float64, and its states know their options.
     "metrics.py": {"reset", "_add", "plot", "merge_state", "_load_from_state_dict", "_encode_options"}
     | {"_check_options", "_describe", "_apply", "_terms", "extra_repr"},

@@ -87,7 +87,7 @@ MUTANTS = [
         ONE_ULP,
         "_spectrum.py",
         jax=("weights[-1] = 1", "weights[-1] = 2"),
-        torch=(" + (1 - width % 2) * columns[..., -1]", ""),
+        torch=("(column == 0) | (2 * column == width)", "column == 0"),
     ),
     *idea(
         "dc-twice",
@@ -95,7 +95,7 @@ MUTANTS = [
         ONE_ULP,
         "_spectrum.py",
         jax=("weights[0] = 1", "weights[0] = 2"),
-        torch=("once = columns[..., 0] + ", "once = "),
+        torch=("(column == 0) | (2 * column == width)", "2 * column == width"),
     ),
     *idea(
         "height-for-width",
@@ -107,8 +107,8 @@ MUTANTS = [
             "return safe_sqrt(_sum_from_half(e * e, height, layout))",
         ),
         torch=(
-            "return safe_sqrt(_sum_from_half(add_strips(squares), width))",
-            "return safe_sqrt(_sum_from_half(add_strips(squares), height))",
+            "        squares.append(_sum_from_half(e * e, width))\n    return",
+            "        squares.append(_sum_from_half(e * e, a.shape[-2]))\n    return",
         ),
     ),
     *idea(
@@ -131,7 +131,7 @@ MUTANTS = [
         "pre-emphasis takes the following pixel for the preceding one",
         LOW_CONTRAST,
         "_transforms.py",
-        torch=("torch.roll(x, 1, dim)", "torch.roll(x, -1, dim)"),
+        torch=("torch.cat([x.narrow(dim, size - 1, 1), x], dim)", "torch.cat([x, x.narrow(dim, 0, 1)], dim)"),
     ),
     *idea(
         "no-area-in-general",
@@ -151,7 +151,7 @@ MUTANTS = [
             "e = magnitude - other_magnitude",
         ),
         torch=(
-            "e = dot(difference, transform + other).div_(magnitude + other_magnitude)",
+            "e = dot(difference, add(transform, other)).div_(magnitude + other_magnitude)",
             "e = magnitude - other_magnitude",
         ),
     ),
@@ -177,7 +177,7 @@ MUTANTS = [
         "no-imaginary-part",
         "the inner product leaves the imaginary part out",
         FLAT,
-        "_numerics.py",
+        "_complex.py",
         torch=("products[..., 0] + products[..., 1]", "products[..., 0]"),
     ),
     *idea(
@@ -186,7 +186,7 @@ MUTANTS = [
         FLAT,
         "_spectrum.py",
         jax=(" + difference.imag * both.imag", " - difference.imag * both.imag"),
-        torch=("dot(difference, transform + other)", "dot(difference, (transform + other).conj_physical())"),
+        torch=("dot(difference, add(transform, other))", "dot(difference, add(transform, other).conj_physical())"),
     ),
     *idea(
         "no-phase-floor",
@@ -201,7 +201,7 @@ MUTANTS = [
         "test_gradients.py::test_means_of_opposite_signs[{}]",
         "_transforms.py",
         jax=("(height * width) * (1 - rho_x) * (1 - rho_y)", "(height * width) * (1 - rho_x)"),
-        torch=("+= mean * (height * width)\n    eps", "+= mean * (height * width) * (1 - rho_x)\n    eps"),
+        torch=("rfft2(x, mean * (height * width))", "rfft2(x, mean * (height * width) * (1 - rho_x))"),
     ),
     *idea(
         "wrong-log-offset",
@@ -302,7 +302,7 @@ MUTANTS = [
             "_weigh_ends(_smooth(_weigh_ends(x, -2, 2), -2, size), -2, 0.5)",
             "_smooth(x, -2, size)",
         ),
-        torch=("x = _reflect(_reflect(x, -2, pad, ends=2), -1", "x = _reflect(_reflect(x, -2, pad), -1"),
+        torch=("_reflect(in_memory(x), -2, pad, ends=2)", "_reflect(in_memory(x), -2, pad)"),
     ),
     *idea(
         "wrong-axis",
@@ -310,7 +310,16 @@ MUTANTS = [
         FLAT,
         "_edges.py",
         jax=("_smooth(_difference(padded, -1, size), -2, size)", "_smooth(_difference(padded, -1, size), -1, size)"),
-        torch=("horizontal = _smooth(_difference(x, -1), -2)", "horizontal = _smooth(_difference(x, -2), -1)"),
+    ),
+    *idea(
+        "one-sided",
+        "the outermost pixels of a derivative are not on both sides",
+        FLAT,
+        "_edges.py",
+        torch=(
+            "_shifted(padded, dim, middle, middle) - _shifted(padded, dim, middle, -middle)",
+            "_shifted(padded, dim, middle, middle) - _shifted(padded, dim, middle, 0)",
+        ),
     ),
     *idea(
         "transposed-kernels",
@@ -325,9 +334,8 @@ MUTANTS = [
         "one weight of the smoothing is wrong",
         FLAT,
         "_taps.py",
-        jax=("(1, 4, 6, 4, 1)", "(1, 4, 5, 4, 1)"),
+        both=("(1, 4, 6, 4, 1)", "(1, 4, 5, 4, 1)"),
     ),
-    *idea("wrong-tap", "one weight of the smoothing is wrong", FLAT, "_edges.py", torch=("alpha=2", "alpha=1")),
     *idea(
         "no-area-in-specific",
         "Specific is not divided by N",
@@ -389,10 +397,8 @@ MUTANTS = [
             "_difference(_reflect(_smooth(x, -1, size), -2, size // 2), -2, size)",
         ),
         torch=(
-            "horizontal = _smooth(_difference(x, -1), -2)\n"
-            "    vertical = _smooth(_difference(x, -2), -1)\n"
-            "    return _widen_kernel(horizontal, size), _widen_kernel(vertical, size)",
-            "x = _widen_kernel(x, size)\n    return _difference(_smooth(x, -2), -1), _difference(_smooth(x, -1), -2)",
+            "_smooth(in_memory(_difference(padded, -2, size)), -1, size)",
+            "_difference(_smooth(padded, -1, size), -2, size)",
         ),
     ),
     *idea(
@@ -579,7 +585,7 @@ MUTANTS = [
         MAPS,
         "_maps.py",
         jax=("jnp.fft.fftshift(jnp.abs(spectrum), axes=(-2, -1))", "jnp.abs(spectrum)"),
-        torch=("torch.fft.fftshift(torch.abs(difference), dim=(-2, -1))", "torch.abs(difference)"),
+        torch=("torch.fft.fftshift(spectrum_map, dim=(-2, -1))", "spectrum_map"),
     ),
     *idea(
         "shift-back",
