@@ -459,12 +459,12 @@ def test_masks_under_transforms() -> None:
 @pytest.mark.parametrize("case", FEW, ids=str)
 def test_shapes_hardly_recompile(case: Case) -> None:
     options = case.options()
+    # Under "log", weak bins weigh most: eager or compiled, gradients are up to 4e-6 from those of float64.
+    tolerance = FLOAT32.gradient if case.spectrum == "log" else FLOAT32.value
     with compilations() as (compiler, counter):
         compiled = compiler(blursim)
         for i, (h, w) in enumerate(np.random.default_rng(0).integers(7, 40, (12, 2)).tolist()):
-            compare_compiled(
-                compiled, *images(2, 3, h, w, dtype=torch.float32, seed=i), tolerance=FLOAT32.value, **options
-            )
+            compare_compiled(compiled, *images(2, 3, h, w, dtype=torch.float32, seed=i), tolerance=tolerance, **options)
         assert counter.frame_count <= 2
         x, _ = images(2, 3, 9, 11, dtype=torch.float32)
         for same in (x, torch.zeros_like(x), torch.full_like(x, 0.3)):
