@@ -100,7 +100,7 @@ MUTANTS = [
     *idea(
         "height-for-width",
         "the half spectrum is weighed by whether the height is even",
-        FLAT,
+        "test_values.py::test_a_half_spectrum_of_every_width[{}-8]",
         "_spectrum.py",
         jax=(
             "return safe_sqrt(_sum_from_half(e * e, width, layout))",
