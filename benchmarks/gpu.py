@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.gpu_plan import ENGINES, PRECISIONS, TRANSFORMS, Job, NoDevice, Plan, Shape, Step, stages
-from benchmarks.speed import Engine
+from benchmarks.speed import Engine, questions
 
 # The module for each kind of process, and the package that it needs.
 KINDS = {"JAX": ("gpu_jax", "jax"), "PyTorch": ("gpu_torch", "torch"), "torch.compile": ("gpu_torch", "torch")}
@@ -80,11 +80,7 @@ def serve(module: str, plan: Plan, pipe: Any) -> None:
     # Each process of `torch.compile` starts as many others, and there are several.
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "4")
     bench = None
-    while True:
-        try:
-            question, *arguments = pipe.recv()
-        except EOFError:
-            return
+    for question, arguments in questions(pipe):
         try:
             bench = bench or importlib.import_module(f"benchmarks.{module}").Bench(plan)
             answer = getattr(bench, question)(*arguments)

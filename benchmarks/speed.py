@@ -22,7 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,16 @@ class Engine:
         return answer
 
 
+def questions(pipe: Any) -> Iterator[tuple[str, list[Any]]]:
+    """Yield each question and its arguments, until the other process ends."""
+    while True:
+        try:
+            question, *arguments = pipe.recv()
+        except EOFError:
+            return
+        yield question, arguments
+
+
 def serve(module: str, rows: str, pipe: Any) -> None:
     """Answer questions in an engine's process.
 
@@ -102,11 +112,7 @@ def serve(module: str, rows: str, pipe: Any) -> None:
     """
     framework = importlib.import_module(f"benchmarks.{module}")
     functions: dict[str, Callable[[], Any]] = {}
-    while True:
-        try:
-            question, *arguments = pipe.recv()
-        except EOFError:
-            return
+    for question, arguments in questions(pipe):
         try:
             if question == "time":
                 function = functions[arguments[0]]

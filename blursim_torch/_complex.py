@@ -1,6 +1,6 @@
-"""Complex numbers, as half spectra consist of: tensors of a complex dtype, and in a compiled program pairs of tensors.
+"""Complex numbers: tensors of a complex dtype, or in a compiled program pairs of tensors, real and imaginary part.
 
-The pair is of real and imaginary parts. `torch.compile` generates no code for complex dtypes.
+Half spectra consist of them. `torch.compile` generates no code for complex dtypes.
 """
 
 import torch
@@ -30,24 +30,24 @@ def rows_of(z: Complex, rows: slice) -> Complex:
 
 
 def add(z: Complex, w: Complex) -> Complex:
-    """Z + w."""
+    """The sum z + w."""
     return z + w if isinstance(z, Tensor) else (z[0] + w[0], z[1] + w[1])  # type: ignore[operator]
 
 
 def subtract(z: Complex, w: Complex) -> Complex:
-    """Z - w."""
+    """The difference z - w."""
     return z - w if isinstance(z, Tensor) else (z[0] - w[0], z[1] - w[1])  # type: ignore[operator]
 
 
 def multiply_(z: Complex, w: Complex) -> Complex:
-    """Z w. A tensor is overwritten."""
+    """The product z w. If `z` is a tensor, it is overwritten."""
     if isinstance(z, Tensor):
         return z.mul_(w)  # type: ignore[arg-type]
     return z[0] * w[0] - z[1] * w[1], z[0] * w[1] + z[1] * w[0]
 
 
 def scale(z: Complex, weight: Tensor) -> Complex:
-    """Z times a real weight."""
+    """The product of z and a real weight."""
     # PyTorch multiplies complex by complex numbers several times faster than complex by real ones.
     return z * weight.to(z.dtype) if isinstance(z, Tensor) else (z[0] * weight, z[1] * weight)
 

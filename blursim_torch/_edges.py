@@ -161,8 +161,8 @@ def sobel_transpose(x: Tensor, y: Tensor, size: int) -> Tensor:
     y = _difference(_reflect(in_memory(y), -2, pad, ends=0, odd=True), -2, size)
     x = _difference(_reflect(x, -1, pad, ends=0, odd=True), -1, size)
     y = _smooth(_reflect(y, -1, pad, ends=2), -1, size)
-    half_at_ends = [_weights(x.shape[dim], 0, 0.5, 1, x) for dim in (-2, -1)]
-    return (x.add_(y)).neg_() * in_memory(half_at_ends[0]).unsqueeze(-1) * in_memory(half_at_ends[1])
+    half_at_ends = [in_memory(torch.nn.functional.pad(x.new_ones(n - 2), (1, 1), value=0.5)) for n in x.shape[-2:]]
+    return x.add_(y).neg_() * (half_at_ends[0].unsqueeze(-1) * half_at_ends[1])
 
 
 def _smooth(padded: Tensor, dim: int, size: int) -> Tensor:

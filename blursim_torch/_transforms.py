@@ -70,8 +70,8 @@ class PreEmphasized(NamedTuple):
 
     def phase_floor(self, rows: slice) -> Tensor:
         """The largest magnitude at which a bin of these rows has no phase."""
-        magnitude_x, magnitude_y = in_memory(bin_magnitude(self.de_emphasis_x)), bin_magnitude(self.de_emphasis_y)
-        floor = (self.floor * magnitude_x) * in_memory(magnitude_y)[..., rows, :]
+        magnitude_x = in_memory(bin_magnitude(self.de_emphasis_x))
+        floor = (self.floor * magnitude_x) * in_memory(bin_magnitude(rows_of(self.de_emphasis_y, rows)))
         return torch.clamp(floor, min=least_magnitude(floor.dtype))
 
 
@@ -114,7 +114,7 @@ def _autocorrelation(x: Tensor, previous: Tensor, power: Tensor) -> Tensor:
 
 def _pre_emphasize(x: Tensor, rho: Tensor, dim: int) -> Tensor:
     """(x[j] - rho x[j - 1]) / (1 - rho) along `dim`, which wraps around."""
-    # `torch.roll` along rows would prevent vector instructions in a compiled program.
+    # A compiled program would read the result of `torch.roll` along the last axis pixel by pixel.
     size = x.shape[dim]
     padded = in_memory(torch.cat([x.narrow(dim, size - 1, 1), x], dim))
     # In one pass, `lerp` uses the difference x[j] - x[j - 1], which is exact where a plane is smooth. The product
