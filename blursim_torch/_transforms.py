@@ -115,11 +115,11 @@ def _autocorrelation(x: Tensor, previous: Tensor, power: Tensor) -> Tensor:
 def _pre_emphasize(x: Tensor, rho: Tensor, dim: int) -> Tensor:
     """(x[j] - rho x[j - 1]) / (1 - rho) along `dim`, which wraps around."""
     # A compiled program would read the result of `torch.roll` along the last axis pixel by pixel.
-    size = x.shape[dim]
-    padded = in_memory(torch.cat([x.narrow(dim, size - 1, 1), x], dim))
+    last = x.shape[dim] - 1
+    previous = in_memory(torch.cat([x.narrow(dim, last, 1), x.narrow(dim, 0, last)], dim))
     # In one pass, `lerp` uses the difference x[j] - x[j - 1], which is exact where a plane is smooth. The product
     # rho x[j - 1] would add rounding errors as large as those of the transform.
-    return torch.lerp(padded.narrow(dim, 0, size), padded.narrow(dim, 1, size), in_memory(1 / (1 - rho)))
+    return torch.lerp(previous, x, in_memory(1 / (1 - rho)))
 
 
 def _de_emphasis(rho: Tensor, size: int, count: int, dim: int = -1) -> Complex:

@@ -131,7 +131,10 @@ MUTANTS = [
         "pre-emphasis takes the following pixel for the preceding one",
         LOW_CONTRAST,
         "_transforms.py",
-        torch=("torch.cat([x.narrow(dim, size - 1, 1), x], dim)", "torch.cat([x, x.narrow(dim, 0, 1)], dim)"),
+        torch=(
+            "torch.cat([x.narrow(dim, last, 1), x.narrow(dim, 0, last)], dim)",
+            "torch.cat([x.narrow(dim, 1, last), x.narrow(dim, 0, 1)], dim)",
+        ),
     ),
     *idea(
         "no-area-in-general",
