@@ -1,6 +1,8 @@
 """Computation in parts that fit in a CPU's cache: blocks of a batch, strips of the rows of large planes."""
 
+import ctypes
 import functools
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -15,10 +17,12 @@ BLOCK_PIXELS = 2**19
 # The approximate number of pixels in a strip, without margins. In strips, fewer plane-sized temporaries are allocated,
 # and a strip fits in cache.
 STRIP_PIXELS = 2**18
-# glibc returns freed memory to the system if it was allocated in pieces above a threshold, and every new allocation
-# then causes page faults: half the time of small batches. The threshold rises to the largest piece freed so far, up to
-# 32 MiB. This size exceeds that of the temporaries of a block of several planes.
-KEPT_BYTES = 30 * 2**20
+# How much freed memory glibc keeps: more than the temporaries of a plane of 2048x2048. By default, it returns pieces
+# above one threshold to the system, and the end of the heap above another. New allocations then cause page faults, half
+# the time of most calls.
+KEPT_BYTES = 2**28
+# The largest piece that glibc allows to be kept.
+KEPT_PIECE_BYTES = 2**25
 
 Tensors = tuple[Tensor, ...]
 
@@ -30,9 +34,11 @@ def in_blocks(
     *batch_shape, height, width = a.shape
     # Sums over planes are rounded in the order of memory, which should not depend on the caller's strides.
     a, b = a.contiguous(), b.contiguous()
-    if has_symbolic_sizes() or a.device.type != "cpu":
+    if a.device.type != "cpu":
         return function(a, b, alpha)
     keep_freed_memory()
+    if has_symbolic_sizes():
+        return function(a, b, alpha)
     block = max(1, BLOCK_PIXELS // (height * width))
     if a.numel() <= block * height * width:
         return function(a, b, alpha)
@@ -49,8 +55,22 @@ def in_blocks(
 
 
 def keep_freed_memory() -> None:
-    """Make glibc keep freed memory in this process, by allocating and freeing one large piece."""
-    torch.UntypedStorage(KEPT_BYTES)
+    """Make glibc keep freed memory in this process. With another C library, this does nothing."""
+    _set_thresholds()
+
+
+# `torch.compile` calls the function when it traces. `torch.compiler.assume_constant_result` sets this attribute, but
+# imports the compiler.
+keep_freed_memory._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
+@functools.cache
+def _set_thresholds() -> None:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        m_trim_threshold, m_mmap_threshold = -1, -3
+        mallopt(m_mmap_threshold, KEPT_PIECE_BYTES)
+        mallopt(m_trim_threshold, KEPT_BYTES)
 
 
 # Named tuples of planes (..., H, W), some of which may be None, or the empty tuple.

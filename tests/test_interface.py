@@ -156,7 +156,7 @@ ALLOWED = {
     "_spectrum.py": {"_padded_area", "candidate_dft_sizes"},
     # A loop of XLA has a fixed step; a loop in Python may slice as it likes. JAX needs a rule of `vmap` for its loop.
     "_tiles.py": {"_in_blocks", "_Strips", "_at_once", "_by_strips", "match_vma"}
-    | {"keep_freed_memory", "_each_field", "row_slices", "join_strips", "add_strips"},
+    | {"keep_freed_memory", "_set_thresholds", "_each_field", "row_slices", "join_strips", "add_strips"},
     # JAX transforms and pre-emphasizes in `_layout.py`; PyTorch de-emphasizes strip by strip.
     "_transforms.py": {"_mean", "rfft2", "PreEmphasized", "de_emphasized", "phase_floor", "_pre_emphasize"},
     # What the base classes require; PyTorch sums in float64, and its states know their options.

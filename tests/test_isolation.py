@@ -1,6 +1,7 @@
 """Neither package needs the other's framework, importing starts nothing, and these tests can fail."""
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -132,3 +133,27 @@ assert settings() == before
 """
     result = run(code)
     assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_torch_keeps_freed_memory(compiled: bool) -> None:
+    """Otherwise glibc returns the temporaries to the system after every call: half the time is that of page faults."""
+    require("torch")
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("the allocator of another C library")
+    code = f"""
+import resource, torch
+from blursim_torch import blursim
+loss = torch.compile(blursim, backend="eager") if {compiled} else blursim
+loss(*torch.rand(2, 8, 8))
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    temporaries = [torch.ones(2**22) for _ in range(10)]
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+    result = run(code)
+    assert result.returncode == 0, result.stderr
+    # Ten temporaries, of the size of a plane of 2048x2048, have 40960 pages.
+    assert int(result.stdout) < 10000

@@ -532,6 +532,13 @@ MUTANTS = [
         torch=("range(0, len(a), block)", "range(0, len(a) - block + 1, block)"),
     ),
     *idea(
+        "memory-goes-back",
+        "a compiled program lets glibc return freed memory to the system",
+        "test_isolation.py::test_torch_keeps_freed_memory[compiled]",
+        "_tiles.py",
+        torch=("keep_freed_memory()\n    if has_symbolic_sizes():", "if has_symbolic_sizes():"),
+    ),
+    *idea(
         "alpha-of-another",
         "in blocks, planes get the alpha of others",
         BATCH,
