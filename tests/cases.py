@@ -80,7 +80,7 @@ class Tolerance(NamedTuple):
     # The same number in another order: a batch and its images, eager and compiled, on one device and on several.
     same: float
     # Values and terms against the reference or the other package; under "log" also where one image is nearly the other,
-    # as a frequency of almost nothing passes its rounding error on.
+    # or a bin all but missing, as a frequency of almost nothing passes its rounding error on.
     value: float
     log_value: float
     # Gradients against the reference; of Specific alone; against the other package.

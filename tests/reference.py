@@ -55,6 +55,8 @@ def gradients(
     a: np.ndarray, b: np.ndarray, *, size: int = 5, spectrum: str = "magnitude", normalization: str = "area"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Gradients of General and of Specific by `a`, 0 where a bin or an edge is 0 up to rounding."""
+    # As much as one rounding error in every pixel makes of a flat area.
+    rounding = np.finfo(a.dtype).eps * np.max(np.abs(a)) * GAIN[size]
     a, b = a.astype(np.float64), b.astype(np.float64)
     n = a.size
     spread = np.sqrt(np.var(b) + LEVEL**2) if normalization == "relative" else 1
@@ -84,7 +86,7 @@ def gradients(
     edges_a, edges_b = edges(a, size), edges(b, size)
     e = edges_a - edges_b
     # Reflect-101 makes either derivative 0 at the two ends along it, and so both at the corners.
-    inside = edges_a > 1e-9 * np.max(edges_a)
+    inside = edges_a > max(1e-9 * np.max(edges_a), rounding)
     weight = np.where(inside, e, 0) / np.linalg.norm(e) / np.where(inside, edges_a, 1)
     specific = by_x[0].T @ (weight * horizontal) @ by_x[1] + by_y[0].T @ (weight * vertical) @ by_y[1]
     return general, specific / edge_divisor(edges_b, size, normalization)
