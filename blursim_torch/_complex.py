@@ -3,25 +3,76 @@
 Half spectra consist of them. `torch.compile` generates no code for complex dtypes.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from blursim_torch._numerics import floored_sqrt_, in_memory, is_compiling, safe_sqrt
 
 Complex = Tensor | tuple[Tensor, Tensor]
 
 
-def to_pair(z: Tensor) -> Complex:
-    """The same numbers, in a compiled program as a pair."""
-    if not is_compiling():
-        return z
-    real, imag = torch.view_as_real(z).unbind(-1)
+# PyTorch warns when it compiles a transform, because it generates no code for complex dtypes. These operators, which it
+# does not look into, take and return real tensors.
+@torch.library.custom_op("blursim::fft2", mutates_args=())
+def _fft2(x: Tensor, onesided: bool) -> Tensor:
+    return torch.view_as_real((torch.fft.rfft2 if onesided else torch.fft.fft2)(x)).contiguous()
+
+
+@torch.library.custom_op("blursim::irfft2", mutates_args=())
+def _irfft2(real: Tensor, imag: Tensor, height: int, width: int) -> Tensor:
+    return torch.fft.irfft2(torch.complex(real, imag), s=(height, width)).contiguous()
+
+
+@_fft2.register_fake
+def _(x: Tensor, onesided: bool) -> Tensor:
+    return x.new_empty(*x.shape[:-1], x.shape[-1] // 2 + 1 if onesided else x.shape[-1], 2)
+
+
+@_irfft2.register_fake
+def _(real: Tensor, imag: Tensor, height: int, width: int) -> Tensor:
+    return real.new_empty(*real.shape[:-2], height, width)
+
+
+@_fft2.register_vmap
+def _(_: Any, in_dims: tuple, x: Tensor, onesided: bool) -> tuple[Tensor, int]:
+    return _fft2(x.movedim(in_dims[0], 0), onesided), 0
+
+
+@_irfft2.register_vmap
+def _(_: Any, in_dims: tuple, real: Tensor, imag: Tensor, height: int, width: int) -> tuple[Tensor, int]:
+    return _irfft2(real.movedim(in_dims[0], 0), imag.movedim(in_dims[1], 0), height, width), 0
+
+
+def fft2(x: Tensor, *, onesided: bool) -> Complex:
+    """The transform of planes (..., H, W), or its half (..., H, W // 2 + 1)."""
+    if is_compiling() and not _has_tangents():
+        pair = _fft2(x, onesided)
+    else:
+        z = (torch.fft.rfft2 if onesided else torch.fft.fft2)(x)
+        if not is_compiling():
+            return z
+        pair = torch.view_as_real(z)
+    real, imag = pair.unbind(-1)
     return in_memory(real.clone()), in_memory(imag.clone())
 
 
-def from_pair(z: Complex) -> Tensor:
-    """The same numbers as a tensor of a complex dtype."""
-    return z if isinstance(z, Tensor) else torch.complex(*z)
+def irfft2(z: Complex, shape: tuple[int, int]) -> Tensor:
+    """The planes of this height and width whose half spectrum is `z`."""
+    if isinstance(z, Tensor):
+        return torch.fft.irfft2(z, s=shape)
+    return torch.fft.irfft2(torch.complex(*z), s=shape) if _has_tangents() else _irfft2(*z, *shape)
+
+
+def _has_tangents() -> bool:
+    """Whether forward mode is traced, for which custom operators have no rule."""
+    return forward_ad._current_level >= 0
+
+
+# Without a guard: a program traced in forward mode is never run outside it.
+_has_tangents._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def rows_of(z: Complex, rows: slice) -> Complex:

@@ -16,7 +16,7 @@ from blursim_torch._complex import (
     add,
     bin_magnitude,
     dot,
-    from_pair,
+    irfft2,
     modulus,
     rows_of,
     scale,
@@ -159,7 +159,7 @@ def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, 
         weight = divide_above(floor, e, magnitude)
         if options.spectrum == "log":
             weight = weight / (magnitude + _log_offset(area, options))
-        products.append(from_pair(scale(spectrum, weight)))
+        products.append(scale(spectrum, weight))
         # Freed now, the memory is reused while it is in cache.
         del spectrum, e, magnitude, floor, weight
     del emphasized, difference
@@ -167,7 +167,7 @@ def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, 
     product = join_strips(products)
     del products
     # This takes one real inverse transform. Autodiff would transpose rfft2 into a full complex transform.
-    gradient = torch.fft.irfft2(product, s=(height, width))
+    gradient = irfft2(product, (height, width))
     return distance, ScaledPlanes(gradient, safe_divide(torch.ones_like(distance) * area, distance))
 
 
@@ -182,13 +182,13 @@ def _sum_of_moduli_gradient(difference: Tensor) -> tuple[Tensor, ScaledPlanes]:
         magnitude = modulus(spectrum)
         moduli.append(_sum_from_half(magnitude, width))
         weight = divide_above(emphasized.phase_floor(rows), torch.ones_like(magnitude), magnitude)
-        phases.append(from_pair(scale(spectrum, weight)))
+        phases.append(scale(spectrum, weight))
         # Freed now, the memory is reused while it is in cache.
         del spectrum, magnitude, weight
     del emphasized
     distance, phase = add_strips(moduli), join_strips(phases)
     del phases
-    gradient = torch.fft.irfft2(phase, s=(height, width))
+    gradient = irfft2(phase, (height, width))
     return distance, ScaledPlanes(gradient, torch.ones_like(distance) * plane_area(difference))
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from blursim_torch._complex import Complex, bin_magnitude, from_pair, multiply_, rows_of, to_pair
+from blursim_torch._complex import Complex, bin_magnitude, fft2, multiply_, rows_of
 from blursim_torch._numerics import (
     has_symbolic_sizes,
     in_memory,
@@ -37,13 +37,13 @@ def half_spectrum(a: Tensor) -> Complex:
 
 def rfft2(x: Tensor, zero_frequency: Tensor | None = None) -> Complex:
     """The half spectrum, with (..., 1, 1) added to the bin of frequency 0."""
-    z = torch.fft.rfft2(x)
+    z = fft2(x, onesided=True)
     if zero_frequency is None:
-        return to_pair(z)
-    if not is_compiling():
+        return z
+    if isinstance(z, Tensor):
         z[..., :1, :1] += zero_frequency
         return z
-    real, imag = to_pair(z)
+    real, imag = z
     is_first = [in_memory((torch.arange(n, device=x.device) == 0).to(x.dtype)) for n in real.shape[-2:]]
     return real + zero_frequency * (is_first[0].unsqueeze(-1) * is_first[1]), imag
 
@@ -134,4 +134,4 @@ def _de_emphasis(rho: Tensor, size: int, count: int, dim: int = -1) -> Complex:
     # 1 / z is conj(z) / |z|^2.
     weight = (1 - rho) / (real * real + imag * imag)
     pair = in_memory(real * weight), in_memory(-imag * weight)
-    return pair if is_compiling() else from_pair(pair)
+    return pair if is_compiling() else torch.complex(*pair)

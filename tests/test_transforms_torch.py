@@ -48,7 +48,6 @@ from blursim_torch._taps import optimal_dft_size
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*autograd.function.Function.*should not be instantiated:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:Torchinductor does not support code generation for complex:UserWarning"),
 ]
 # The smallest first: gradients are checked by every pixel, so that time grows with the fourth power of a side.
 SHAPES = [
