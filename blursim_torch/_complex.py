@@ -15,10 +15,10 @@ Complex = Tensor | tuple[Tensor, Tensor]
 
 
 # PyTorch warns when it compiles a transform, because it generates no code for complex dtypes. These operators, which it
-# does not look into, take and return real tensors.
-@torch.library.custom_op("blursim::fft2", mutates_args=())
-def _fft2(x: Tensor, onesided: bool) -> Tensor:
-    return torch.view_as_real((torch.fft.rfft2 if onesided else torch.fft.fft2)(x)).contiguous()
+# does not look into, take and return real tensors. They have no derivative.
+@torch.library.custom_op("blursim::rfft2", mutates_args=())
+def _rfft2(x: Tensor) -> Tensor:
+    return torch.view_as_real(torch.fft.rfft2(x)).contiguous()
 
 
 @torch.library.custom_op("blursim::irfft2", mutates_args=())
@@ -26,9 +26,9 @@ def _irfft2(real: Tensor, imag: Tensor, height: int, width: int) -> Tensor:
     return torch.fft.irfft2(torch.complex(real, imag), s=(height, width)).contiguous()
 
 
-@_fft2.register_fake
-def _(x: Tensor, onesided: bool) -> Tensor:
-    return x.new_empty(*x.shape[:-1], x.shape[-1] // 2 + 1 if onesided else x.shape[-1], 2)
+@_rfft2.register_fake
+def _(x: Tensor) -> Tensor:
+    return x.new_empty(*x.shape[:-1], x.shape[-1] // 2 + 1, 2)
 
 
 @_irfft2.register_fake
@@ -36,9 +36,9 @@ def _(real: Tensor, imag: Tensor, height: int, width: int) -> Tensor:
     return real.new_empty(*real.shape[:-2], height, width)
 
 
-@_fft2.register_vmap
-def _(_: Any, in_dims: tuple, x: Tensor, onesided: bool) -> tuple[Tensor, int]:
-    return _fft2(x.movedim(in_dims[0], 0), onesided), 0
+@_rfft2.register_vmap
+def _(_: Any, in_dims: tuple, x: Tensor) -> tuple[Tensor, int]:
+    return _rfft2(x.movedim(in_dims[0], 0)), 0
 
 
 @_irfft2.register_vmap
@@ -46,24 +46,28 @@ def _(_: Any, in_dims: tuple, real: Tensor, imag: Tensor, height: int, width: in
     return _irfft2(real.movedim(in_dims[0], 0), imag.movedim(in_dims[1], 0), height, width), 0
 
 
-def fft2(x: Tensor, *, onesided: bool) -> Complex:
-    """The transform of planes (..., H, W), or its half (..., H, W // 2 + 1)."""
-    if is_compiling() and not _has_tangents():
-        pair = _fft2(x, onesided)
-    else:
-        z = (torch.fft.rfft2 if onesided else torch.fft.fft2)(x)
-        if not is_compiling():
-            return z
-        pair = torch.view_as_real(z)
-    real, imag = pair.unbind(-1)
-    return in_memory(real.clone()), in_memory(imag.clone())
+def rfft2(x: Tensor) -> Complex:
+    """The half spectrum (..., H, W // 2 + 1) of planes. In a compiled program, it has no reverse mode."""
+    if not is_compiling() or _has_tangents():
+        return to_pair(torch.fft.rfft2(x))
+    return _planar(_rfft2(x))
 
 
 def irfft2(z: Complex, shape: tuple[int, int]) -> Tensor:
-    """The planes of this height and width whose half spectrum is `z`."""
+    """The planes of this height and width whose half spectrum is `z`. In a compiled program, it has no reverse mode."""
     if isinstance(z, Tensor):
         return torch.fft.irfft2(z, s=shape)
     return torch.fft.irfft2(torch.complex(*z), s=shape) if _has_tangents() else _irfft2(*z, *shape)
+
+
+def to_pair(z: Tensor) -> Complex:
+    """The same numbers, in a compiled program as a pair."""
+    return _planar(torch.view_as_real(z)) if is_compiling() else z
+
+
+def _planar(z: Tensor) -> tuple[Tensor, Tensor]:
+    real, imag = z.unbind(-1)
+    return in_memory(real.clone()), in_memory(imag.clone())
 
 
 def _has_tangents() -> bool:

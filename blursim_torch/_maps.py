@@ -7,7 +7,7 @@ from torch import Tensor
 
 from blursim_torch import _checks
 from blursim_torch._checks import ChannelAxis, DataRange, Normalization, SobelKernelSize, Spectrum
-from blursim_torch._complex import fft2, modulus
+from blursim_torch._complex import modulus, to_pair
 from blursim_torch._edges import edge_difference, specific_scale
 from blursim_torch._images import check_images, to_plane_pair
 from blursim_torch._numerics import per_plane, plane_area, plane_sum
@@ -80,11 +80,11 @@ def blursim_maps(
         # MKL refuses to transform an empty batch.
         return BlurSimMaps(torch.sum(a + b, dim=-3), torch.sum(a + b, dim=-3))
     area = plane_area(a)
-    difference = fft2(a - b, onesided=False)
+    difference = to_pair(torch.fft.fft2(a - b))
     if options.spectrum in ("complex", "complex_l1"):
         spectrum_map = modulus(difference)
     else:
-        spectrum_map = torch.abs(spectrum_difference(fft2(a, onesided=False), difference, options, area)[0])
+        spectrum_map = torch.abs(spectrum_difference(to_pair(torch.fft.fft2(a)), difference, options, area)[0])
     edges, _, edges_b = edge_difference(a, b, options.sobel_kernel_size)
     squared_b = plane_sum(edges_b.magnitude * edges_b.magnitude)
     spectrum_scale = level_scale(contrast(b, options), b, options)

@@ -18,6 +18,7 @@ from blursim_torch._complex import (
     dot,
     irfft2,
     modulus,
+    rfft2,
     rows_of,
     scale,
     subtract,
@@ -37,7 +38,7 @@ from blursim_torch._numerics import (
 )
 from blursim_torch._taps import optimal_dft_size
 from blursim_torch._tiles import add_strips, join_strips, row_slices
-from blursim_torch._transforms import half_spectrum, half_spectrum_with_phase, rfft2
+from blursim_torch._transforms import half_spectrum, half_spectrum_with_phase
 
 
 class Contrast(NamedTuple):
