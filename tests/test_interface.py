@@ -5,6 +5,7 @@ import graphlib
 import importlib.util
 import inspect
 import re
+import tomllib
 from collections.abc import Container
 from pathlib import Path
 
@@ -70,6 +71,12 @@ def test_the_methods_of_the_object_take_the_images(framework: Framework) -> None
 def test_the_version_is_that_of_the_distribution(framework: Framework) -> None:
     declared = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert declared is not None and framework.package.__version__ == declared[1]
+
+
+def test_the_citation_names_version_and_licence_of_the_distribution() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    cited = dict(re.findall(r"^(version|license): (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE))
+    assert cited == {"version": project["version"], "license": project["license"]}
 
 
 @pytest.mark.parametrize("name", [*FUNCTIONS, "BlurSim"])
