@@ -88,13 +88,14 @@ def blursim(
         The formula follows the description of the Python package `torch-blursim`; `spectrum="complex"` follows its
         code.
 
-    >>> import jax, jax.numpy as jnp
-    >>> from blursim_jax import blursim
-    >>> targets = jnp.zeros((2, 8, 8)).at[:, 2:6, 2:6].set(1.0)
-    >>> predictions = 0.5 * targets
-    >>> loss, gradient = jax.value_and_grad(blursim)(predictions, targets, alpha=0.8)
-    >>> print(f"{loss:.4f}", gradient.shape)
-    1.5422 (2, 8, 8)
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from blursim_jax import blursim
+        >>> targets = jnp.zeros((2, 8, 8)).at[:, 2:6, 2:6].set(1.0)
+        >>> predictions = 0.5 * targets
+        >>> loss, gradient = jax.value_and_grad(blursim)(predictions, targets, alpha=0.8)
+        >>> print(f"{loss:.4f}", gradient.shape)
+        1.5422 (2, 8, 8)
     """
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
     return mixture(predictions, targets, mask, alpha, options, reduction)
@@ -138,12 +139,13 @@ def blursim_terms(
     References:
         As `blursim`.
 
-    >>> import jax.numpy as jnp
-    >>> from blursim_jax import blursim_terms
-    >>> targets = jnp.zeros((8, 8)).at[2:6, 2:6].set(1.0)
-    >>> terms = blursim_terms(0.5 * targets, targets)
-    >>> print(f"{terms.general:.4f} {terms.specific:.4f}")
-    0.2500 1.8652
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from blursim_jax import blursim_terms
+        >>> targets = jnp.zeros((8, 8)).at[2:6, 2:6].set(1.0)
+        >>> terms = blursim_terms(0.5 * targets, targets)
+        >>> print(f"{terms.general:.4f} {terms.specific:.4f}")
+        0.2500 1.8652
     """
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
     return terms(predictions, targets, mask, options, reduction)

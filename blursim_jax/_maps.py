@@ -67,12 +67,13 @@ def blursim_maps(
     References:
         As `blursim`.
 
-    >>> import jax.numpy as jnp
-    >>> from blursim_jax import blursim_maps
-    >>> targets = jnp.zeros((8, 8)).at[2:6, 2:6].set(1.0)
-    >>> maps = blursim_maps(targets + 0.5, targets)
-    >>> print(maps.spectrum[4, 4], maps.edges.max())
-    32.0 0.0
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from blursim_jax import blursim_maps
+        >>> targets = jnp.zeros((8, 8)).at[2:6, 2:6].set(1.0)
+        >>> maps = blursim_maps(targets + 0.5, targets)
+        >>> print(maps.spectrum[4, 4], maps.edges.max())
+        32.0 0.0
     """
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
     images, options, _ = check_images(predictions, targets, mask, options)

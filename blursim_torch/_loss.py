@@ -86,15 +86,16 @@ def blursim(
         The formula follows the description of the Python package `torch-blursim`; `spectrum="complex"` follows its
         code.
 
-    >>> import torch
-    >>> from blursim_torch import blursim
-    >>> targets = torch.zeros(2, 8, 8)
-    >>> targets[:, 2:6, 2:6] = 1.0
-    >>> predictions = (0.5 * targets).requires_grad_()
-    >>> loss = blursim(predictions, targets, alpha=0.8)
-    >>> loss.backward()
-    >>> print(f"{loss:.4f}", predictions.grad.shape)
-    1.5422 torch.Size([2, 8, 8])
+    Examples:
+        >>> import torch
+        >>> from blursim_torch import blursim
+        >>> targets = torch.zeros(2, 8, 8)
+        >>> targets[:, 2:6, 2:6] = 1.0
+        >>> predictions = (0.5 * targets).requires_grad_()
+        >>> loss = blursim(predictions, targets, alpha=0.8)
+        >>> loss.backward()
+        >>> print(f"{loss:.4f}", predictions.grad.shape)
+        1.5422 torch.Size([2, 8, 8])
     """
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
     return mixture(predictions, targets, mask, alpha, options, reduction)
@@ -138,13 +139,14 @@ def blursim_terms(
     References:
         As `blursim`.
 
-    >>> import torch
-    >>> from blursim_torch import blursim_terms
-    >>> targets = torch.zeros(8, 8)
-    >>> targets[2:6, 2:6] = 1.0
-    >>> terms = blursim_terms(0.5 * targets, targets)
-    >>> print(f"{terms.general:.4f} {terms.specific:.4f}")
-    0.2500 1.8652
+    Examples:
+        >>> import torch
+        >>> from blursim_torch import blursim_terms
+        >>> targets = torch.zeros(8, 8)
+        >>> targets[2:6, 2:6] = 1.0
+        >>> terms = blursim_terms(0.5 * targets, targets)
+        >>> print(f"{terms.general:.4f} {terms.specific:.4f}")
+        0.2500 1.8652
     """
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
     return terms(predictions, targets, mask, options, reduction)

@@ -65,13 +65,14 @@ def blursim_maps(
     References:
         As `blursim`.
 
-    >>> import torch
-    >>> from blursim_torch import blursim_maps
-    >>> targets = torch.zeros(8, 8)
-    >>> targets[2:6, 2:6] = 1.0
-    >>> maps = blursim_maps(targets + 0.5, targets)
-    >>> print(maps.spectrum[4, 4].item(), maps.edges.max().item())
-    32.0 0.0
+    Examples:
+        >>> import torch
+        >>> from blursim_torch import blursim_maps
+        >>> targets = torch.zeros(8, 8)
+        >>> targets[2:6, 2:6] = 1.0
+        >>> maps = blursim_maps(targets + 0.5, targets)
+        >>> print(maps.spectrum[4, 4].item(), maps.edges.max().item())
+        32.0 0.0
     """
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
     options, _ = check_images(predictions, targets, mask, options)

@@ -83,7 +83,7 @@ def test_the_citation_names_version_and_licence_of_the_distribution() -> None:
 def test_docstrings_are_whole(framework: Framework, name: str) -> None:
     doc = inspect.getdoc(getattr(framework.package, name))
     assert doc is not None
-    sections = ["Args:", "Returns:", "Raises:", "References:", ">>> "]
+    sections = ["Args:", "Returns:", "Raises:", "References:", "Examples:", ">>> "]
     if name == "BlurSim":
         sections.remove("Returns:")
     places = [doc.index(section) for section in sections]
