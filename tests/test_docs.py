@@ -18,6 +18,7 @@ from frameworks import NAMES, require
 
 pytestmark = pytest.mark.system
 ROOT = Path(__file__).parent.parent
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MODULES = (
     *(f"blursim_{name}" for name in NAMES),
     "blursim_jax.metrics",
@@ -122,6 +123,36 @@ def test_pages_of_the_api_are_laid_out(site: Path, name: str) -> None:
     returned = re.findall(r">Returns:<.*?</ul>", text, re.DOTALL)
     assert len(returned) >= 5 and {items.count("<li") for items in returned} == {1}
     assert text.count(">Examples:<") >= 5 and "<blockquote>" not in text
+
+
+# Sends what lies beyond the width of a page, and not in something that scrolls, to the page around its frame.
+PROBE = """<script>addEventListener("load", () => setTimeout(() => {
+    const scrolls = element => element.tagName != "ARTICLE"
+        && (/auto|scroll/.test(getComputedStyle(element).overflowX) || scrolls(element.parentElement));
+    const beyond = [...document.querySelectorAll("article *")].filter(element =>
+        element.getBoundingClientRect().right > innerWidth + 1 && !scrolls(element.parentElement));
+    parent.postMessage([location.pathname.split("/").pop(), ...beyond.map(element => element.tagName)].join(" "), "*");
+}, 500))</script></body>"""
+
+
+@pytest.mark.xdist_group("site")
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium installed")
+@pytest.mark.parametrize("width", [400, 1280])
+def test_pages_fit_their_width_in_a_browser(site: Path, tmp_path: Path, width: int) -> None:
+    assert BROWSER is not None
+    pages = tmp_path / "site"
+    shutil.copytree(site, pages)
+    names = sorted(page.name for page in pages.glob("*.html"))
+    for name in names:
+        (pages / name).write_text((pages / name).read_text().replace("</body>", PROBE))
+    # In frames, as no window is narrower than 500 pixels.
+    frames = "".join(f"<iframe width={width} height=900 src={name}></iframe>" for name in names)
+    script = "<script>addEventListener('message', event => { document.title += event.data + ';' })</script>"
+    (pages / "frames.html").write_text(f"<title></title>{script}{frames}")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--window-size=1400,1000", "--virtual-time-budget=20000", "--dump-dom"]
+    dump = subprocess.run([*command, (pages / "frames.html").as_uri()], capture_output=True, text=True, timeout=120)
+    assert sorted(re.findall(r"<title>(.*?)</title>", dump.stdout)[0].split(";")) == ["", *names]
 
 
 def test_links_of_the_built_pages_lead_somewhere(site: Path) -> None:
