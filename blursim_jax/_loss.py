@@ -37,9 +37,11 @@ def blursim(
 
         BlurSim = (1 - alpha) * General + alpha * Specific
 
-    For planes `a` (prediction) and `b` (target) of N = H * W pixels, with black 0 and white 1, unnormalised discrete
-    Fourier transforms A and B, Sobel gradient magnitudes E, Frobenius norms over the full spectrum or plane, and
-    d = 1/255, General is by `spectrum`:
+    Let `a` be a plane of the prediction and `b` that of the target, each of N = H * W pixels, with black 0 and white 1.
+    A and B are their unnormalised discrete Fourier transforms. E is the Sobel gradient magnitude. Norms are Frobenius
+    norms over the full spectrum or plane. d is 1/255, one grey level.
+
+    `spectrum` chooses General:
 
     - `"magnitude"`: `norm(|A| - |B|) / N`
     - `"complex"`: `norm(a - b) / sqrt(N)`, which by Parseval is `norm(A - B) / N`. Under `normalization="area"`, N is
@@ -47,7 +49,7 @@ def blursim(
     - `"complex_l1"`: `sum(|A - B|) / N**1.5`, the mean modulus of the orthonormal transform of a - b
     - `"log"`: `norm(log(|A| + c) - log(|B| + c)) / sqrt(N)`, c = d * sqrt(N)
 
-    Specific is by `normalization`, with g the sum of the positive taps of the Sobel kernel:
+    `normalization` chooses Specific, where g is the sum of the positive taps of the Sobel kernel:
 
     - `"area"`: `norm(E(a) - E(b)) / N`
     - `"rms"`: `norm(E(a) - E(b)) / (sqrt(N) * g)`, which does not depend on the size of the image
@@ -60,19 +62,19 @@ def blursim(
         predictions: Images `(..., H, W)`, or with channels at `channel_axis`, H and W at least
             `sobel_kernel_size`. JAX or NumPy, float16, bfloat16, float32, float64, or integers of at most 16 bits.
         targets: Images of the same shape; the dtype may differ.
-        alpha: Weight of Specific, in [0, 1]: a number, or an array that broadcasts to the images' batch shape. It is
-            data: changing it does not recompile. Values of arrays on a device are not checked.
+        alpha: Weight of Specific, in [0, 1]: a number, or an array that broadcasts to the images' batch shape.
+            Another alpha does not recompile. The values of an array on a device are not checked.
         sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7.
         spectrum: What General compares: `"magnitude"`, `"complex"`, `"complex_l1"` or `"log"`.
-        normalization: `"area"`, the original's; `"rms"`, for Specific to have the same weight at every image size; or
-            `"relative"`, over the target's own contrast and edges.
-        data_range: The pixel value of white, a tuple (black, white), or None: 1 for floating images, the largest value
-            of the dtype for integers.
+        normalization: `"area"`, the original's; `"rms"`, under which Specific has the same weight at every image size;
+            or `"relative"`, under which both terms are shares of the target's own contrast and edges.
+        data_range: The pixel value of white, or a tuple (black, white). None: white is 1 for floating images, and the
+            largest value of the dtype for integers.
         channel_axis: None for images without channels, -1 for `(..., H, W, C)`, -3 for `(..., C, H, W)`. Under
             `"mean"`, `(N, C, H, W)` gives the same with None and -3.
         reduction: Over images: `"mean"`, `"sum"` or `"none"`.
-        mask: Pixels that count, an array of bool of the shape of the images without channels. Where it is False,
-            the target's pixel replaces the prediction's, whatever that is, NaN included. None: all pixels count.
+        mask: Pixels that count: an array of bool, of the shape of the images without channels. Where it is False, the
+            target's pixel replaces the prediction's, even if that is NaN. None: all pixels count.
 
     Returns:
         A scalar, or under `"none"` one value per image, of the batch shape `...`. float64 if either input is, else
@@ -81,20 +83,21 @@ def blursim(
     Raises:
         ValueError: Shapes differ or are too small, an option is unknown, a number is out of range, the mean of no
             images.
-        TypeError: An input is no array or of a dtype that float32 does not hold exactly (float64 excepted, which
-            needs `jax_enable_x64`).
+        TypeError: An input is no array, or its dtype is neither float64 (which needs `jax_enable_x64`) nor one that
+            float32 holds exactly.
 
     References:
         The formula follows the description of the Python package `torch-blursim`; `spectrum="complex"` follows its
         code.
 
-    >>> import jax, jax.numpy as jnp
-    >>> from blursim_jax import blursim
-    >>> targets = jnp.zeros((2, 8, 8)).at[:, 2:6, 2:6].set(1.0)
-    >>> predictions = 0.5 * targets
-    >>> loss, gradient = jax.value_and_grad(blursim)(predictions, targets, alpha=0.8)
-    >>> print(f"{loss:.4f}", gradient.shape)
-    1.5422 (2, 8, 8)
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from blursim_jax import blursim
+        >>> targets = jnp.zeros((2, 8, 8)).at[:, 2:6, 2:6].set(1.0)
+        >>> predictions = 0.5 * targets
+        >>> loss, gradient = jax.value_and_grad(blursim)(predictions, targets, alpha=0.8)
+        >>> print(f"{loss:.4f}", gradient.shape)
+        1.5422 (2, 8, 8)
     """
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
     return mixture(predictions, targets, mask, alpha, options, reduction)
@@ -138,12 +141,13 @@ def blursim_terms(
     References:
         As `blursim`.
 
-    >>> import jax.numpy as jnp
-    >>> from blursim_jax import blursim_terms
-    >>> targets = jnp.zeros((8, 8)).at[2:6, 2:6].set(1.0)
-    >>> terms = blursim_terms(0.5 * targets, targets)
-    >>> print(f"{terms.general:.4f} {terms.specific:.4f}")
-    0.2500 1.8652
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from blursim_jax import blursim_terms
+        >>> targets = jnp.zeros((8, 8)).at[2:6, 2:6].set(1.0)
+        >>> terms = blursim_terms(0.5 * targets, targets)
+        >>> print(f"{terms.general:.4f} {terms.specific:.4f}")
+        0.2500 1.8652
     """
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
     return terms(predictions, targets, mask, options, reduction)

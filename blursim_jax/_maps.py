@@ -36,9 +36,9 @@ def blursim_maps(
 ) -> BlurSimMaps:
     r"""Maps of where two images differ: over frequencies, and along edges.
 
-    For planes a and b of N pixels, the maps are the absolute values of `|A| - |B|` over the full spectrum (by
-    `spectrum`, of `A - B` or of the difference of logarithms) and of `E(a) - E(b)`, scaled so that Specific is
-    `norm(edges) / N` and General is
+    For planes a and b of N pixels, `edges` is the absolute value of `E(a) - E(b)`. `spectrum` is the absolute value of
+    `|A| - |B|` over the full spectrum, or of what the option `spectrum` compares in its place. The maps are scaled so
+    that Specific is `norm(edges) / N` and General is
 
     - `norm(spectrum) / N` for `"magnitude"`, and for `"complex"` except for OpenCV's padding,
     - `sum(spectrum) / N**1.5` for `"complex_l1"`,
@@ -67,12 +67,13 @@ def blursim_maps(
     References:
         As `blursim`.
 
-    >>> import jax.numpy as jnp
-    >>> from blursim_jax import blursim_maps
-    >>> targets = jnp.zeros((8, 8)).at[2:6, 2:6].set(1.0)
-    >>> maps = blursim_maps(targets + 0.5, targets)
-    >>> print(maps.spectrum[4, 4], maps.edges.max())
-    32.0 0.0
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from blursim_jax import blursim_maps
+        >>> targets = jnp.zeros((8, 8)).at[2:6, 2:6].set(1.0)
+        >>> maps = blursim_maps(targets + 0.5, targets)
+        >>> print(maps.spectrum[4, 4], maps.edges.max())
+        32.0 0.0
     """
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
     images, options, _ = check_images(predictions, targets, mask, options)

@@ -40,12 +40,13 @@ class BlurSim:
     References:
         The formula is that of `blursim`.
 
-    >>> import jax.numpy as jnp
-    >>> from blursim_jax import BlurSim
-    >>> loss = BlurSim(alpha=0.8, channel_axis=-1)
-    >>> images = jnp.ones((4, 16, 16, 3))
-    >>> print(loss(images, images))
-    0.0
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from blursim_jax import BlurSim
+        >>> loss = BlurSim(alpha=0.8, channel_axis=-1)
+        >>> images = jnp.ones((4, 16, 16, 3))
+        >>> print(loss(images, images))
+        0.0
     """
 
     alpha: ArrayLike = 0.9

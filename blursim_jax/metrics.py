@@ -46,14 +46,15 @@ class BlurSimMetric(nnx.metrics.Metric):
     References:
         The formula is that of `blursim`.
 
-    >>> import jax.numpy as jnp
-    >>> from blursim_jax.metrics import BlurSimMetric
-    >>> metric = BlurSimMetric(alpha=0.8)
-    >>> images = jnp.zeros((3, 8, 8))
-    >>> metric.update(images, images)
-    >>> metric.update(images[:1] + 0.5, images[:1])
-    >>> print(f"{metric.compute():.4f}", metric.count[...])
-    0.0250 4
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from blursim_jax.metrics import BlurSimMetric
+        >>> metric = BlurSimMetric(alpha=0.8)
+        >>> images = jnp.zeros((3, 8, 8))
+        >>> metric.update(images, images)
+        >>> metric.update(images[:1] + 0.5, images[:1])
+        >>> print(f"{metric.compute():.4f}", metric.count[...])
+        0.0250 4
     """
 
     def __init__(

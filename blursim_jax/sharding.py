@@ -72,12 +72,13 @@ def blursim_data_parallel(
     References:
         As `blursim`.
 
-    >>> import jax, jax.numpy as jnp
-    >>> from blursim_jax.sharding import blursim_data_parallel
-    >>> mesh = jax.make_mesh((1,), ("batch",))
-    >>> targets = jnp.zeros((2, 8, 8)).at[:, 2:6, 2:6].set(1.0)
-    >>> print(f"{blursim_data_parallel(0.5 * targets, targets, mesh=mesh, axis_name='batch', alpha=0.8):.4f}")
-    1.5422
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from blursim_jax.sharding import blursim_data_parallel
+        >>> mesh = jax.make_mesh((1,), ("batch",))
+        >>> targets = jnp.zeros((2, 8, 8)).at[:, 2:6, 2:6].set(1.0)
+        >>> print(f"{blursim_data_parallel(0.5 * targets, targets, mesh=mesh, axis_name='batch', alpha=0.8):.4f}")
+        1.5422
     """
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
     images, options, batch_shape = check_images(predictions, targets, mask, options)
@@ -139,12 +140,13 @@ def blursim_spatial_parallel(
     References:
         As `blursim`.
 
-    >>> import jax, jax.numpy as jnp
-    >>> from blursim_jax.sharding import blursim_spatial_parallel
-    >>> mesh = jax.make_mesh((1,), ("rows",))
-    >>> targets = jnp.zeros((8, 8)).at[2:6, 2:6].set(1.0)
-    >>> print(f"{blursim_spatial_parallel(0.5 * targets, targets, mesh=mesh, axis_name='rows', alpha=0.8):.4f}")
-    1.5422
+    Examples:
+        >>> import jax, jax.numpy as jnp
+        >>> from blursim_jax.sharding import blursim_spatial_parallel
+        >>> mesh = jax.make_mesh((1,), ("rows",))
+        >>> targets = jnp.zeros((8, 8)).at[2:6, 2:6].set(1.0)
+        >>> print(f"{blursim_spatial_parallel(0.5 * targets, targets, mesh=mesh, axis_name='rows', alpha=0.8):.4f}")
+        1.5422
     """
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
     images, options, batch_shape = check_images(predictions, targets, mask, options)

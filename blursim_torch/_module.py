@@ -35,12 +35,13 @@ class BlurSim(torch.nn.Module):
     References:
         The formula is that of `blursim`.
 
-    >>> import torch
-    >>> from blursim_torch import BlurSim
-    >>> loss = BlurSim(alpha=0.8, channel_axis=-1)
-    >>> images = torch.ones(4, 16, 16, 3)
-    >>> print(loss(images, images).item())
-    0.0
+    Examples:
+        >>> import torch
+        >>> from blursim_torch import BlurSim
+        >>> loss = BlurSim(alpha=0.8, channel_axis=-1)
+        >>> images = torch.ones(4, 16, 16, 3)
+        >>> print(loss(images, images).item())
+        0.0
     """
 
     def __init__(

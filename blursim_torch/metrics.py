@@ -48,14 +48,15 @@ class BlurSimMetric(Metric):
     References:
         The formula is that of `blursim`.
 
-    >>> import torch
-    >>> from blursim_torch.metrics import BlurSimMetric
-    >>> metric = BlurSimMetric(alpha=0.8)
-    >>> images = torch.zeros(3, 8, 8)
-    >>> metric.update(images, images)
-    >>> metric.update(images[:1] + 0.5, images[:1])
-    >>> print(f"{metric.compute():.4f}", metric.count.item())
-    0.0250 4
+    Examples:
+        >>> import torch
+        >>> from blursim_torch.metrics import BlurSimMetric
+        >>> metric = BlurSimMetric(alpha=0.8)
+        >>> images = torch.zeros(3, 8, 8)
+        >>> metric.update(images, images)
+        >>> metric.update(images[:1] + 0.5, images[:1])
+        >>> print(f"{metric.compute():.4f}", metric.count.item())
+        0.0250 4
     """
 
     is_differentiable = True

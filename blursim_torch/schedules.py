@@ -120,17 +120,18 @@ class LinearAlpha(_FromStartToEnd):
     References:
         Used like `torch.optim.lr_scheduler.LinearLR`.
 
-    >>> from blursim_torch import BlurSim
-    >>> from blursim_torch.schedules import LinearAlpha
-    >>> loss = BlurSim()
-    >>> schedule = LinearAlpha(loss, total_iters=4)
-    >>> for _ in range(4):
-    ...     schedule.step()
-    ...     print(f"{loss.alpha:.1f}")
-    0.7
-    0.5
-    0.3
-    0.1
+    Examples:
+        >>> from blursim_torch import BlurSim
+        >>> from blursim_torch.schedules import LinearAlpha
+        >>> loss = BlurSim()
+        >>> schedule = LinearAlpha(loss, total_iters=4)
+        >>> for _ in range(4):
+        ...     schedule.step()
+        ...     print(f"{loss.alpha:.1f}")
+        0.7
+        0.5
+        0.3
+        0.1
     """
 
     def get_alpha(self) -> float:
@@ -158,17 +159,18 @@ class CosineAlpha(_FromStartToEnd):
     References:
         Used like `torch.optim.lr_scheduler.CosineAnnealingLR`.
 
-    >>> from blursim_torch import BlurSim
-    >>> from blursim_torch.schedules import CosineAlpha
-    >>> loss = BlurSim()
-    >>> schedule = CosineAlpha(loss, total_iters=4)
-    >>> for _ in range(4):
-    ...     schedule.step()
-    ...     print(f"{loss.alpha:.3f}")
-    0.783
-    0.500
-    0.217
-    0.100
+    Examples:
+        >>> from blursim_torch import BlurSim
+        >>> from blursim_torch.schedules import CosineAlpha
+        >>> loss = BlurSim()
+        >>> schedule = CosineAlpha(loss, total_iters=4)
+        >>> for _ in range(4):
+        ...     schedule.step()
+        ...     print(f"{loss.alpha:.3f}")
+        0.783
+        0.500
+        0.217
+        0.100
     """
 
     def get_alpha(self) -> float:
@@ -191,13 +193,14 @@ class LambdaAlpha(_Schedule):
     References:
         Used like `torch.optim.lr_scheduler.LambdaLR`.
 
-    >>> from blursim_torch import BlurSim
-    >>> from blursim_torch.schedules import LambdaAlpha
-    >>> loss = BlurSim()
-    >>> schedule = LambdaAlpha(loss, lambda step: 0.9 * 0.5**step)
-    >>> schedule.step()
-    >>> loss.alpha
-    0.45
+    Examples:
+        >>> from blursim_torch import BlurSim
+        >>> from blursim_torch.schedules import LambdaAlpha
+        >>> loss = BlurSim()
+        >>> schedule = LambdaAlpha(loss, lambda step: 0.9 * 0.5**step)
+        >>> schedule.step()
+        >>> loss.alpha
+        0.45
     """
 
     def __init__(self, loss: Any, alpha_lambda: Callable[[int], float | Tensor]) -> None:

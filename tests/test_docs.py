@@ -1,5 +1,6 @@
 """The documentation builds without a warning, needs nothing from elsewhere, and leaves out no public name."""
 
+import html
 import importlib
 import json
 import os
@@ -7,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import types
 import zlib
 from pathlib import Path
@@ -16,6 +18,7 @@ from frameworks import NAMES, require
 
 pytestmark = pytest.mark.system
 ROOT = Path(__file__).parent.parent
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 MODULES = (
     *(f"blursim_{name}" for name in NAMES),
     "blursim_jax.metrics",
@@ -28,7 +31,7 @@ MODULES = (
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The documentation, built."""
-    require(*NAMES, "flax", "torchmetrics", "mkdocs", "mkdocstrings", "mkdocs_jupyter")
+    require(*NAMES, "flax", "torchmetrics", "mkdocs", "mkdocstrings", "mkdocs_jupyter", "ruff")
     folder = tmp_path_factory.mktemp("docs")
     result = build(ROOT / "docs", folder)
     assert result.returncode == 0, result.stdout
@@ -38,6 +41,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build(pages: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """Build pages under the project's configuration into `folder/site`, warnings being errors."""
     configuration = (ROOT / "mkdocs.yml").read_text().replace("docs_dir: docs", f"docs_dir: {pages}")
+    configuration = configuration.replace("hooks: [docs/", f"hooks: [{ROOT}/docs/")
     (folder / "mkdocs.yml").write_text(configuration)
     return subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", folder / "mkdocs.yml"],
@@ -93,7 +97,11 @@ def test_a_page_without_a_name_and_a_dead_link_are_noticed(site: Path, tmp_path:
 
 @pytest.mark.xdist_group("site")
 def test_pages_are_readable_without_a_network(site: Path) -> None:
-    """No tag of a page fetches from elsewhere (a script of the theme would, for diagrams, which no page has)."""
+    """No tag of a page fetches from elsewhere, and no script of the theme does.
+
+    One would for diagrams, which no page has, and one for the stars of the repository that a page links to.
+    """
+    address = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
     pages = list(site.rglob("*.html"))
     assert len(pages) > 15
     for page in pages:
@@ -101,6 +109,50 @@ def test_pages_are_readable_without_a_network(site: Path) -> None:
         fetched = re.findall(r"<(?:script|img|iframe|source)\b[^>]*?\bsrc=[\"']?(?:https?:)?//[^\"' >]+", text)
         fetched += re.findall(r"<link\b[^>]*?\bhref=[\"']?(?:https?:)?//[^\"' >]+", text)
         assert not [x for x in fetched if "canonical" not in x], page.name
+        assert f'<a href="{address}"' in text and 'data-md-component="source"' not in text, page.name
+
+
+@pytest.mark.xdist_group("site")
+@pytest.mark.parametrize("name", NAMES)
+def test_pages_of_the_api_are_laid_out(site: Path, name: str) -> None:
+    """Signatures fit the column, what a function returns is one item of a list, and examples are code."""
+    text = (site / f"api_{name}.html").read_text()
+    blocks = re.findall(r'<div class="doc-signature.*?</pre>', text, re.DOTALL)
+    lines = [line for block in blocks for line in html.unescape(re.sub(r"<[^>]+>", "", block)).splitlines()]
+    assert len(blocks) >= 10 and max(map(len, lines)) < 80
+    returned = re.findall(r">Returns:<.*?</ul>", text, re.DOTALL)
+    assert len(returned) >= 5 and {items.count("<li") for items in returned} == {1}
+    assert text.count(">Examples:<") >= 5 and "<blockquote>" not in text
+
+
+# Sends what lies beyond the width of a page, and not in something that scrolls, to the page around its frame.
+PROBE = """<script>addEventListener("load", () => setTimeout(() => {
+    const scrolls = element => element.tagName != "ARTICLE"
+        && (/auto|scroll/.test(getComputedStyle(element).overflowX) || scrolls(element.parentElement));
+    const beyond = [...document.querySelectorAll("article *")].filter(element =>
+        element.getBoundingClientRect().right > innerWidth + 1 && !scrolls(element.parentElement));
+    parent.postMessage([location.pathname.split("/").pop(), ...beyond.map(element => element.tagName)].join(" "), "*");
+}, 500))</script></body>"""
+
+
+@pytest.mark.xdist_group("site")
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium installed")
+@pytest.mark.parametrize("width", [400, 1280])
+def test_pages_fit_their_width_in_a_browser(site: Path, tmp_path: Path, width: int) -> None:
+    assert BROWSER is not None
+    pages = tmp_path / "site"
+    shutil.copytree(site, pages)
+    names = sorted(page.name for page in pages.glob("*.html"))
+    for name in names:
+        (pages / name).write_text((pages / name).read_text().replace("</body>", PROBE))
+    # In frames, as no window is narrower than 500 pixels.
+    frames = "".join(f"<iframe width={width} height=900 src={name}></iframe>" for name in names)
+    script = "<script>addEventListener('message', event => { document.title += event.data + ';' })</script>"
+    (pages / "frames.html").write_text(f"<title></title>{script}{frames}")
+    command = [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    command += ["--window-size=1400,1000", "--virtual-time-budget=20000", "--dump-dom"]
+    dump = subprocess.run([*command, (pages / "frames.html").as_uri()], capture_output=True, text=True, timeout=120)
+    assert sorted(re.findall(r"<title>(.*?)</title>", dump.stdout)[0].split(";")) == ["", *names]
 
 
 def test_links_of_the_built_pages_lead_somewhere(site: Path) -> None:

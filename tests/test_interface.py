@@ -5,6 +5,7 @@ import graphlib
 import importlib.util
 import inspect
 import re
+import tomllib
 from collections.abc import Container
 from pathlib import Path
 
@@ -72,11 +73,17 @@ def test_the_version_is_that_of_the_distribution(framework: Framework) -> None:
     assert declared is not None and framework.package.__version__ == declared[1]
 
 
+def test_the_citation_names_version_and_licence_of_the_distribution() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    cited = dict(re.findall(r"^(version|license): (.*)$", (ROOT / "CITATION.cff").read_text(), re.MULTILINE))
+    assert cited == {"version": project["version"], "license": project["license"]}
+
+
 @pytest.mark.parametrize("name", [*FUNCTIONS, "BlurSim"])
 def test_docstrings_are_whole(framework: Framework, name: str) -> None:
     doc = inspect.getdoc(getattr(framework.package, name))
     assert doc is not None
-    sections = ["Args:", "Returns:", "Raises:", "References:", ">>> "]
+    sections = ["Args:", "Returns:", "Raises:", "References:", "Examples:", ">>> "]
     if name == "BlurSim":
         sections.remove("Returns:")
     places = [doc.index(section) for section in sections]

@@ -1,34 +1,55 @@
 """Python snippets of README and docs run as they stand, a section's one after the other, and print what is below."""
 
+import ast
+import importlib.util
 import itertools
 import json
 import os
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 from cases import PRINTED
-from frameworks import NAMES, require
+from frameworks import EXTRAS, NAMES, require
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
-SNIPPET = re.compile(r"```python\n(.*?)```\n(?:\n```text\n(.*?)```\n)?", re.DOTALL)
+# Those in tabs are indented.
+SNIPPET = re.compile(r"^( *)```python\n(.*?)^\1```\n(?:\n\1```text\n(.*?)^\1```\n)?", flags=re.DOTALL | re.MULTILINE)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# Of every page the snippets of each section, each with what it prints.
+# The snippets of a section or a tab, each with what it prints.
+Section = list[tuple[str, str]]
+
+
+def sections_of(page: str) -> list[Section]:
+    """The snippets of each section, and in a section with tabs of each tab."""
+    parts = re.split(r"^(?:##+|===) ", page, flags=re.MULTILINE)
+    return [[(textwrap.dedent(x[1]), textwrap.dedent(x[2])) for x in SNIPPET.findall(part)] for part in parts]
+
+
 SECTIONS = {
-    page.stem: [SNIPPET.findall(text) for text in re.split(r"^##+ ", page.read_text(), flags=re.MULTILINE)]
+    page.stem: sections_of(page.read_text())
     for page in PAGES
     # The page on the command has commands among its snippets: a test of its own has it.
     if page.stem != "command_line"
 }
-# A page's sections run in one process, but where they say on how many devices.
-ALONE = "jax_num_cpu_devices"
+# A page's sections run in one process, but those that say on how many devices, and that of a library in no extra.
+ALONE = ("jax_num_cpu_devices", "import lightning")
+
+
+def processes_of(sections: list[Section]) -> list[list[Section]]:
+    """What runs in one process, and what runs alone."""
+    alone = [[x] for x in sections if any(word in str(x) for word in ALONE)]
+    return [[x for x in sections if [x] not in alone], *alone]
+
+
 PARTS = [
     pytest.param(part, id=f"{page}-{i}", marks=() if page == "README" else pytest.mark.system)
     for page, sections in SECTIONS.items()
-    for i, part in enumerate([[x] for x in sections] if ALONE in str(sections) else [sections])
+    for i, part in enumerate(processes_of(sections))
     if any(part)
 ]
 # Runs them with the names of their section, and a line after each, so that each one's output is its own.
@@ -43,10 +64,22 @@ for section in json.load(sys.stdin):
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
+def imported(code: str) -> set[str]:
+    """The packages that a snippet imports."""
+    nodes = list(ast.walk(ast.parse(code)))
+    names = [name.name for node in nodes if isinstance(node, ast.Import) for name in node.names]
+    names += [node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)]
+    return {name.split(".")[0] for name in names}
+
+
 # README at every run, the documentation with the system tests.
 @pytest.mark.parametrize("part", PARTS)
-def test_snippets_run_and_print_what_is_shown(part: list[list[tuple[str, str]]]) -> None:
-    require(*NAMES, "flax", "optax", "torchmetrics")
+def test_snippets_run_and_print_what_is_shown(part: list[Section]) -> None:
+    modules = set().union(*(imported(code) for code, _ in itertools.chain(*part)))
+    require(*NAMES, *sorted(modules & EXTRAS.keys()))
+    # In no extra, because it brings a dozen packages for one snippet: so this one runs where it is installed.
+    if "lightning" in modules and importlib.util.find_spec("lightning") is None:
+        pytest.skip("lightning not installed: pip install lightning")
     sections = [[code for code, _ in section] for section in part]
     command = [sys.executable, "-W", "error", "-c", RUN]
     result = subprocess.run(command, input=json.dumps(sections), capture_output=True, text=True, cwd=ROOT)
@@ -79,6 +112,11 @@ def test_the_page_on_the_command_line_prints_what_is_shown(tmp_path: Path) -> No
             numbers, expected = ([float(x) for x in NUMBER.findall(text)] for text in (result.stdout, shown))
             assert numbers == pytest.approx(expected, rel=PRINTED)
     assert compared >= 4
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.stem in SECTIONS], ids=lambda page: page.stem)
+def test_no_snippet_is_left_out(page: Path) -> None:
+    assert sum(map(len, SECTIONS[page.stem])) == page.read_text().count("```python\n")
 
 
 def test_there_are_snippets_of_both_packages() -> None:
