@@ -1,7 +1,10 @@
 """Values: against the float64 reference, the released behaviour, and each other."""
 
+import copy
 import functools
 import itertools
+import json
+import pickle
 from fractions import Fraction
 from typing import Any
 
@@ -296,9 +299,14 @@ def test_presets_are_what_the_documentation_says(framework: Framework) -> None:
         "training": (0.15, 5, "complex_l1", "rms"),
         "perceptual": (0.8, 5, "log", "relative"),
     }
-    for mapping in (framework.package.PRESETS, framework.package.PRESETS["training"]):
-        with pytest.raises(TypeError):
-            mapping["alpha"] = 0.5
+
+
+def test_presets_are_saved_as_any_options(framework: Framework) -> None:
+    """In JSON and in checkpoints, and copied by what saves the arguments of a model."""
+    presets: Any = framework.package.PRESETS
+    assert json.loads(json.dumps(presets)) == presets
+    assert pickle.loads(pickle.dumps(presets)) == presets
+    assert copy.deepcopy(presets) == presets
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
