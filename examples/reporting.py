@@ -94,18 +94,22 @@ def make_table(before: dict[str, Scores], after: dict[str, Scores]) -> Table:
 def draw_photos(
     pairs: Sequence[Pair], restored: Sequence[np.ndarray], before: dict[str, Scores], after: dict[str, Scores]
 ) -> Figure:
-    """Draw one row per photo: blurred, restored, sharp."""
-    figure = Figure(figsize=(12, 3.1 * len(pairs)), layout="constrained")
-    for row, pair, image in zip(figure.subplots(len(pairs), 3, squeeze=False), pairs, restored, strict=True):
+    """Draw one row per photo: blurred, restored, sharp, with the scores of each beside the sharp one."""
+    figure = Figure(figsize=(8, 2.4 * len(pairs)), layout="constrained")
+    rows = figure.subplots(len(pairs), 3, squeeze=False)
+    for axes, title in zip(rows[0], ("blurred", "restored", "sharp"), strict=True):
+        axes.set_title(title)
+    for row, pair, image in zip(rows, pairs, restored, strict=True):
         captions = (
-            *(f"{x.psnr:.2f} dB, SSIM {x.ssim:.3f}" for x in (before[pair.name], after[pair.name])),
+            *(
+                f"{x.psnr:.1f} dB, SSIM {x.ssim:.3f}\nBlurSim {x.blursim:.4f}"
+                for x in (before[pair.name], after[pair.name])
+            ),
             pair.name,
         )
-        titles = ("blurred", "restored", "sharp")
-        for axes, photo, title, caption in zip(row, (pair.blurred, image, pair.sharp), titles, captions, strict=True):
+        for axes, photo, caption in zip(row, (pair.blurred, image, pair.sharp), captions, strict=True):
             axes.imshow(photo, interpolation="nearest")
-            axes.set_title(f"{title}: {caption}")
-            axes.set_axis_off()
+            axes.set(xlabel=caption, xticks=[], yticks=[])
     return figure
 
 
