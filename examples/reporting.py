@@ -95,7 +95,7 @@ def draw_photos(
     pairs: Sequence[Pair], restored: Sequence[np.ndarray], before: dict[str, Scores], after: dict[str, Scores]
 ) -> Figure:
     """Draw one row per photo: blurred, restored, sharp, with the scores of each beside the sharp one."""
-    figure = Figure(figsize=(8, 2.4 * len(pairs)), layout="constrained")
+    figure = Figure(figsize=(8, 2.15 * len(pairs)), layout="constrained")
     rows = figure.subplots(len(pairs), 3, squeeze=False)
     for axes, title in zip(rows[0], ("blurred", "restored", "sharp"), strict=True):
         axes.set_title(title)
