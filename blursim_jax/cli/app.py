@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
+from blursim_jax import __version__
 from blursim_jax.cli.commands import compare, evaluate, matrix, sweep
 from blursim_jax.cli.files import Interruption, UserError, printable
 
@@ -68,9 +69,7 @@ def run() -> NoReturn:
 def show_version(wanted: bool) -> None:
     """Print the version and exit."""
     if wanted:
-        from importlib.metadata import version
-
-        print(version("blursim"))
+        print(__version__)
         raise typer.Exit
 
 

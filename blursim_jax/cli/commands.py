@@ -3,6 +3,7 @@
 import json as json_module
 import math
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -47,6 +48,7 @@ def compare(
 
     settings = pairs.checked_settings(context.params)
     check_outputs(figure, force=force, inputs=(prediction, target))
+    check_drawing(figure)
     pair = pairs.read_pair(prediction, target, settings)
     console.print_notes(pair.notes)
     scores = pairs.score(pair, settings)
@@ -96,6 +98,7 @@ def matrix(
     if len(images) < 2:
         raise UserError("IMAGES: expected two images or more, got one")
     check_outputs(figure, force=force, inputs=images)
+    check_drawing(figure)
     arrays, white, notes = pairs.read_all(images, settings, model=0)
     console.print_notes(notes)
     values, names = pairs.score_all(arrays, white, settings), pairs.names_of(images)
@@ -159,6 +162,7 @@ def evaluate(
     from blursim_jax.cli import console, folders, pairs, reports
 
     settings = pairs.checked_settings(context.params)
+    check_drawing(report)
     with folders.Run(predictions, targets, out, settings) as run:
         console.print_notes(run.notes)
         rows = run.score(report, resume=resume, force=force, threads=threads, progress=console.progress)
@@ -200,7 +204,7 @@ def sweep(
 
     blursim sweep sharp.png --normalization relative --out curves.png --csv curves.csv
     """
-    from blursim_jax.cli import console, pairs
+    from blursim_jax.cli import console, figures, pairs, sweeps
     from blursim_jax.cli.images import read
 
     settings = pairs.checked_settings(context.params)
@@ -208,14 +212,18 @@ def sweep(
     picture = read(image, color=color, max_pixels=max_pixels)
     console.print_notes([f"{image}: {', '.join(picture.notes)}"] if picture.notes else [])
     settings.check_shape(picture.pixels.shape)
-    from blursim_jax.cli import figures, sweeps
-
     rows = sweeps.sweep(picture, settings)
     figures.save(figures.draw_sweep(rows, settings, image.name), out)
     if csv is not None:
         sweeps.write(rows, settings, csv)
     console.print_sweep(rows)
     print(f"Wrote {' and '.join(printable(path) for path in (out, csv) if path is not None)}.")
+
+
+def check_drawing(path: Path | None) -> None:
+    """Import what draws if a picture or a report is to be written, so that what is not installed is missed at once."""
+    if path is not None:
+        import_module("blursim_jax.cli.figures")
 
 
 def status_of(value: float | None, limit: float | None) -> int:

@@ -127,7 +127,7 @@ class Run:
 
     def write(self, rows: list[Row]) -> None:
         """Write the CSV."""
-        with replacing(self.out) as path, path.open("w", newline="", errors="surrogateescape") as file:
+        with replacing(self.out) as path, path.open("w", encoding="utf-8", newline="", errors="surrogateescape") as file:
             csv.writer(file).writerows([Row._fields, *rows])
 
     def finish(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+from skimage.metrics import structural_similarity
 
 from blursim_jax import _checks
 from blursim_jax.cli.files import UserError, printable
@@ -150,8 +151,6 @@ def _resized(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def score(pair: Pair, settings: Settings) -> Scores:
     """Compute the scores of a pair."""
-    from skimage.metrics import structural_similarity
-
     from blursim_jax import blursim_terms
 
     settings.check_shape(pair.prediction.shape)

@@ -2,12 +2,12 @@
 
 import base64
 import html
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from blursim_jax import __version__
 from blursim_jax.cli.files import UserError, replacing
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
     parts = [HEAD, "<h1>BlurSim report</h1>"]
     given = {f"--{name.replace('_', '-')}": value for name, value in run.settings._asdict().items()}
     options = " ".join(f"{name}" if value is True else f"{name} {value}" for name, value in given.items() if value)
-    options = f"blursim {version('blursim')}: {options}"
+    options = f"blursim {__version__}: {options}"
     parts.append(f"<p>{_text(run.predictions)} against {_text(run.targets)}<br>{_text(options)}</p>")
     numbers: list[tuple[str, float | None]] = [("mean", summary.mean)]
     for i, value in enumerate(summary.deciles, 1):

@@ -68,7 +68,7 @@ def sweep(picture: Picture, settings: Settings) -> list[Level]:
 def write(rows: list[Level], settings: Settings, path: Path) -> None:
     """Write the scores as CSV, with the options they were computed with."""
     options = {name: getattr(settings, name) for name in ("normalization", "sobel_kernel_size", "alpha", "color")}
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow([*Level._fields, *options])
         writer.writerows([*row, *options.values()] for row in rows)
