@@ -89,7 +89,6 @@ def test_what_is_not_installed_is_missed_before_anything_is_scored(
             ["sweep", one, "--out", tmp_path / "a.png"],
         ],
         "skimage": [
-            ["evaluate", *folders, "--out", tmp_path / "scores.csv"],
             ["compare", one, other],
         ],
     }

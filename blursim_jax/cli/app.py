@@ -11,7 +11,8 @@ import typer
 from typer.exceptions import TyperException
 
 from blursim_jax import __version__
-from blursim_jax.cli.commands import compare, evaluate, matrix, sweep
+from blursim_jax.cli.commands import compare, matrix, sweep
+from blursim_jax.cli.evaluation import evaluate
 from blursim_jax.cli.files import Interruption, UserError, printable
 
 app = typer.Typer(

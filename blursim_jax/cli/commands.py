@@ -1,16 +1,12 @@
-"""The commands: their options and output. The modules that they import do the work."""
+"""The commands on single images: their options and output. The modules that they import do the work."""
 
-import json as json_module
-import math
-import sys
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from blursim_jax.cli import options
-from blursim_jax.cli.files import UserError, check_outputs, printable
+from blursim_jax.cli.files import UserError, check_drawing, check_outputs, printable
 from blursim_jax.cli.options import MAX_PIXELS, OUTPUT
 
 
@@ -44,24 +40,24 @@ def compare(
 
     blursim compare restored.png sharp.png --json --fail-above 0.05
     """
-    from blursim_jax.cli import console, pairs
+    from blursim_jax.cli import console, pairs, scores
 
     settings = pairs.checked_settings(context.params)
     check_outputs(figure, force=force, inputs=(prediction, target))
     check_drawing(figure)
     pair = pairs.read_pair(prediction, target, settings)
     console.print_notes(pair.notes)
-    scores = pairs.score(pair, settings)
+    found = scores.score(pair, settings)
     if figure is not None:
         from blursim_jax.cli import figures
 
-        figures.save(figures.draw_comparison(pair, settings, scores, (prediction.name, target.name)), figure)
+        figures.save(figures.draw_comparison(pair, settings, found, (prediction.name, target.name)), figure)
     if json:
-        found = {"prediction": str(prediction), "target": str(target), **scores._asdict()}
-        print_json(found | {"options": settings._asdict()})
+        content = {"prediction": str(prediction), "target": str(target), **found._asdict(), "notes": pair.notes}
+        console.print_json(content | {"options": settings._asdict()})
     else:
-        console.print_scores(scores)
-    return status_of(scores.value, fail_above)
+        console.print_scores(found)
+    return console.status_of(found.value, fail_above)
 
 
 def matrix(
@@ -92,7 +88,7 @@ def matrix(
 
     blursim matrix sharp.png slight.png strong.png --figure table.png
     """
-    from blursim_jax.cli import console, pairs
+    from blursim_jax.cli import console, pairs, scores
 
     settings = pairs.checked_settings(context.params)
     if len(images) < 2:
@@ -101,82 +97,16 @@ def matrix(
     check_drawing(figure)
     arrays, white, notes = pairs.read_all(images, settings, model=0)
     console.print_notes(notes)
-    values, names = pairs.score_all(arrays, white, settings), pairs.names_of(images)
+    values, names = scores.score_all(arrays, white, settings), pairs.names_of(images)
     if figure is not None:
         from blursim_jax.cli import figures
 
-        figures.save(figures.draw_matrix(values, arrays, white, names), figure)
+        figures.save(figures.draw_matrix(values, arrays, white, names, notes), figure)
     if format == "json":
-        found = {"images": [str(image) for image in images], "values": values.tolist()}
-        print_json(found | {"options": settings._asdict()})
+        found = {"images": [str(image) for image in images], "values": values.tolist(), "notes": notes}
+        console.print_json(found | {"options": settings._asdict()})
     else:
         console.print_matrix(values, names, csv=format == "csv")
-
-
-def evaluate(
-    context: typer.Context,
-    predictions: Annotated[Path, typer.Argument(help="The folder of results.", show_default=False)],
-    targets: Annotated[Path, typer.Argument(help="The folder of what they should be.", show_default=False)],
-    alpha: options.Alpha = 0.9,
-    sobel_kernel_size: options.KernelSize = 5,
-    spectrum: options.Spectrum = "magnitude",
-    normalization: options.Normalization = "area",
-    color: options.Color = False,
-    data_range: options.DataRange = None,
-    resize: options.Resize = False,
-    crop: options.Crop = False,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
-    out: Annotated[Path, options.table("The table to write: a CSV.")] = Path("blursim.csv"),
-    report: Annotated[Path | None, options.table("Write a report with the worst pairs: one HTML file.")] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            metavar="",
-            help="Go on with an interrupted run of the same folders and options; what had an error is tried again.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="How many images to decode at a time.", show_default="the number of cores"),
-    ] = None,
-    json: options.Json = False,
-    force: options.Force = False,
-    fail_above: options.FailAbove = None,
-) -> int:
-    """Score a folder of results against a folder of targets, matched by path without suffix: a/x.png with a/x.jpg.
-
-    The CSV has a row a pair, in the order of names. One that cannot be compared has its error there; the rest goes on.
-
-    Folders inside are gone through too; links to folders, hidden files, and files of other suffixes are not.
-
-    [bold]Examples[/bold]
-
-    blursim evaluate results/ sharp/ --out scores.csv
-
-    blursim evaluate results/ sharp/ --out scores.csv --report scores.html --color
-
-    blursim evaluate results/ sharp/ --out scores.csv --resume
-    """
-    from blursim_jax.cli import console, folders, pairs, reports
-
-    settings = pairs.checked_settings(context.params)
-    check_drawing(report)
-    with folders.Run(predictions, targets, out, settings) as run:
-        console.print_notes(run.notes)
-        rows = run.score(report, resume=resume, force=force, threads=threads, progress=console.progress)
-        summary = reports.summarize(rows)
-        run.write(rows)
-        if report is not None:
-            reports.write(report, run, rows, summary)
-        run.finish()
-    if json:
-        print_json(summary._asdict() | {"options": settings._asdict()})
-    else:
-        console.print_summary(summary, [path for path in (out, report) if path is not None])
-    status = status_of(summary.mean, fail_above)
-    return 2 if summary.failed else status
 
 
 def sweep(
@@ -210,38 +140,12 @@ def sweep(
     settings = pairs.checked_settings(context.params)
     check_outputs(out, csv, force=force, inputs=[image])
     picture = read(image, color=color, max_pixels=max_pixels)
-    console.print_notes([f"{image}: {', '.join(picture.notes)}"] if picture.notes else [])
+    notes = pairs.notes_of(image, picture, settings)
+    console.print_notes(notes)
     settings.check_shape(picture.pixels.shape)
     rows = sweeps.sweep(picture, settings)
-    figures.save(figures.draw_sweep(rows, settings, image.name), out)
+    figures.save(figures.draw_sweep(rows, settings, image.name, notes), out)
     if csv is not None:
-        sweeps.write(rows, settings, csv)
+        sweeps.write(rows, settings, notes, csv)
     console.print_sweep(rows)
     print(f"Wrote {' and '.join(printable(path) for path in (out, csv) if path is not None)}.")
-
-
-def check_drawing(path: Path | None) -> None:
-    """Import what draws if a picture or a report is to be written, so that what is not installed is missed at once."""
-    if path is not None:
-        import_module("blursim_jax.cli.figures")
-
-
-def status_of(value: float | None, limit: float | None) -> int:
-    """Return the exit status for a value. If it is 1, print the reason on stderr."""
-    if limit is None or value is None or value <= limit:
-        return 0
-    print(f"BlurSim {value:.6g} is above --fail-above {limit:.6g}", file=sys.stderr)
-    return 1
-
-
-def print_json(content: dict[str, Any]) -> None:
-    """Print JSON, with null for NaN and infinity, which JSON lacks."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, float) and not math.isfinite(value):
-            return None
-        if isinstance(value, dict):
-            return {key: plain(x) for key, x in value.items()}
-        return [plain(x) for x in value] if isinstance(value, (list, tuple)) else value
-
-    print(json_module.dumps(plain(content), indent=2))

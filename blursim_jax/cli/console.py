@@ -1,12 +1,13 @@
 """What the commands print: tables on stdout, notes and progress on stderr."""
 
 import csv as csv_module
+import json
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -17,8 +18,8 @@ from rich.text import Text
 from blursim_jax.cli.files import printable
 
 if TYPE_CHECKING:
-    from blursim_jax.cli.pairs import Scores
     from blursim_jax.cli.reports import Summary
+    from blursim_jax.cli.scores import Scores
     from blursim_jax.cli.sweeps import Level
 
 
@@ -47,7 +48,7 @@ def print_scores(scores: "Scores") -> None:
         ("  Specific", number(scores.specific), "difference of the edges"),
         ("MSE", number(scores.mse), "for white 1"),
         ("PSNR", number(scores.psnr, ".2f"), "dB, the higher the more alike"),
-        ("SSIM", number(scores.ssim, ".4f"), "1 for the same image"),
+        ("SSIM", number(scores.ssim, ".4f"), "1 for the same image; Gaussian window, as published"),
     )
     for row in rows:
         table.add_row(*row)
@@ -100,7 +101,34 @@ def print_summary(summary: "Summary", outputs: list[Path]) -> None:
             print(f"  {printable(pair['name'])}: {printable(pair['error'])}")
         if summary.failed > len(summary.errors):
             print(f"  and {summary.failed - len(summary.errors)} more, in the table")
+    if summary.noted:
+        print(f"{summary.noted} pair{'s have' if summary.noted > 1 else ' has'} notes:")
+        for pair in summary.pair_notes:
+            print(f"  {printable(pair['name'])}: {printable(pair['notes'])}")
+        if summary.noted > len(summary.pair_notes):
+            print(f"  and {summary.noted - len(summary.pair_notes)} more, in the table")
     print(f"Wrote {' and '.join(printable(path) for path in outputs)}.")
+
+
+def status_of(value: float | None, limit: float | None) -> int:
+    """Return the exit status for a value. If it is 1, print the reason on stderr."""
+    if limit is None or value is None or value <= limit:
+        return 0
+    print(f"BlurSim {value:.6g} is above --fail-above {limit:.6g}", file=sys.stderr)
+    return 1
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Print JSON, with null for NaN and infinity, which JSON lacks."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        if isinstance(value, dict):
+            return {key: plain(x) for key, x in value.items()}
+        return [plain(x) for x in value] if isinstance(value, (list, tuple)) else value
+
+    print(json.dumps(plain(content), indent=2))
 
 
 class _Rate(ProgressColumn):

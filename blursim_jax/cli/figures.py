@@ -5,6 +5,7 @@ can tell them apart.
 """
 
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 
 from blursim_jax import blursim_maps
-from blursim_jax.cli.files import replacing, shortened
-from blursim_jax.cli.pairs import Pair, Scores, Settings
+from blursim_jax.cli.files import printable, replacing, shortened
+from blursim_jax.cli.pairs import Pair, Settings
+from blursim_jax.cli.scores import Scores
 from blursim_jax.cli.sweeps import DISTORTIONS, SPECTRA, Level
 
 # Range of frequencies in cycles per pixel, with the lowest in the middle. Rows go down, as in the image.
@@ -67,10 +69,13 @@ def draw_comparison(pair: Pair, settings: Settings, scores: Scores, names: Seque
         f"{settings.alpha:.3g} * Specific {scores.specific:.5g}     "
         f"PSNR {scores.psnr:.2f} dB" + ("" if np.isnan(scores.ssim) else f"     SSIM {scores.ssim:.4f}")
     )
+    _write_notes(figure, pair.notes)
     return figure
 
 
-def draw_matrix(values: np.ndarray, images: Sequence[np.ndarray], white: float, names: Sequence[str]) -> Figure:
+def draw_matrix(
+    values: np.ndarray, images: Sequence[np.ndarray], white: float, names: Sequence[str], notes: Sequence[str] = ()
+) -> Figure:
     """Draw the pairwise table as a heat map, with a thumbnail per row and column."""
     count = len(names)
     side = max(1.1, min(1.6, 14 / count))
@@ -100,10 +105,11 @@ def draw_matrix(values: np.ndarray, images: Sequence[np.ndarray], white: float, 
                 axes.text(0.5, 0.5, "row: prediction\ncolumn: target", ha="center", va="center", fontsize=9)
     if drawn is not None:
         figure.colorbar(drawn, ax=grid[:, -1].tolist(), label="BlurSim", aspect=40)
+    _write_notes(figure, notes)
     return figure
 
 
-def draw_sweep(rows: Sequence[Level], settings: Settings, name: str) -> Figure:
+def draw_sweep(rows: Sequence[Level], settings: Settings, name: str, notes: Sequence[str] = ()) -> Figure:
     """Draw the value and both terms against the strength, with a row per spectrum and a column per distortion."""
     figure = Figure(figsize=(15, 9), layout="constrained")
     grid = figure.subplots(len(SPECTRA), len(DISTORTIONS), sharex="col", sharey="row")
@@ -128,6 +134,7 @@ def draw_sweep(rows: Sequence[Level], settings: Settings, name: str) -> Figure:
         x=0.01,
         ha="left",
     )
+    _write_notes(figure, notes)
     return figure
 
 
@@ -144,6 +151,14 @@ def save(figure: Figure, path: Path) -> None:
     content = to_png(figure)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _write_notes(figure: Figure, notes: Sequence[str]) -> None:
+    """Write what was done to the images below them, at most as wide as the figure."""
+    width = int(12 * figure.get_figwidth())
+    lines = [line for note in notes for line in textwrap.wrap(f"Note: {printable(note)}", width)]
+    if lines:
+        figure.supxlabel("\n".join(lines).replace("$", r"\$"), fontsize=9, x=0.01, ha="left")
 
 
 def _show(axes: Axes, values: np.ndarray, title: str, *, frequencies: bool = False, **style: Any) -> Any:

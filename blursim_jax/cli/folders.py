@@ -2,7 +2,6 @@
 
 import collections
 import contextlib
-import csv
 import functools
 import itertools
 import json
@@ -20,7 +19,7 @@ from blursim_jax.cli.files import (
     keyboard_interrupts,
     lock,
     printable,
-    replacing,
+    write_table,
 )
 from blursim_jax.cli.images import KNOWN
 from blursim_jax.cli.pairs import Pair, Settings, read_pair
@@ -127,8 +126,7 @@ class Run:
 
     def write(self, rows: list[Row]) -> None:
         """Write the CSV."""
-        with replacing(self.out) as path, path.open("w", encoding="utf-8", newline="", errors="surrogateescape") as file:
-            csv.writer(file).writerows([Row._fields, *rows])
+        write_table(self.out, [Row._fields, *rows])
 
     def finish(self) -> None:
         """Remove the partial rows."""

@@ -185,7 +185,8 @@ def _over_white(pixels: np.ndarray, notes: list[str]) -> np.ndarray:
     white = np.iinfo(pixels.dtype).max
     if pixels[..., 3].min() == white:
         return pixels[..., :3]
-    notes.append("transparent parts over white")
+    opaque = pixels[..., 3].max() > 0
+    notes.append("transparent parts over white" if opaque else "wholly transparent: white is all that is compared")
     result = np.empty((*pixels.shape[:2], 3), pixels.dtype)
     for i in range(0, len(pixels), ROWS):
         rows = pixels[i : i + ROWS].astype(np.float32)

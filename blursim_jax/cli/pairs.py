@@ -1,4 +1,4 @@
-"""Two images of one shape and dtype, and their scores."""
+"""Two images, or several, of one shape and dtype, read as the options say."""
 
 import math
 from collections.abc import Mapping
@@ -7,13 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
-from skimage.metrics import structural_similarity
 
 from blursim_jax import _checks
 from blursim_jax.cli.files import UserError, printable
-from blursim_jax.cli.images import read
-
-TOO_LARGE = "values are too large for float32; --data-range says what is white"
+from blursim_jax.cli.images import Picture, read
 
 
 class Settings(NamedTuple):
@@ -77,20 +74,6 @@ class Pair(NamedTuple):
     notes: tuple[str, ...]
 
 
-class Scores(NamedTuple):
-    """BlurSim and its terms, the mean squared error for white 1, PSNR in dB, and SSIM.
-
-    SSIM is NaN for images with a side of less than 7 pixels.
-    """
-
-    value: float
-    general: float
-    specific: float
-    mse: float
-    psnr: float
-    ssim: float
-
-
 def read_pair(prediction: Path, target: Path, settings: Settings) -> Pair:
     """Read two images. Resize or crop them as the settings say."""
     arrays, data_range, notes = read_all([prediction, target], settings, model=1)
@@ -103,13 +86,8 @@ def read_all(paths: list[Path], settings: Settings, model: int) -> tuple[list[np
     With `--resize`, all images get the shape of the image at index `model`.
     """
     pictures = [read(path, color=settings.color, max_pixels=settings.max_pixels) for path in paths]
-    notes = [f"{printable(path)}: {', '.join(p.notes)}" for path, p in zip(paths, pictures, strict=True) if p.notes]
+    notes = [note for path, picture in zip(paths, pictures, strict=True) for note in notes_of(path, picture, settings)]
     arrays = [picture.pixels for picture in pictures]
-    for path, picture in zip(paths, pictures, strict=True):
-        # Only floating-point images do not define white.
-        white = settings.data_range or picture.white
-        if picture.white == 1 and (picture.pixels.min() < -0.1 * white or picture.pixels.max() > 1.1 * white):
-            notes.append(f"{printable(path)}: has values beyond 0..{white:g}; --data-range says what is white")
     whites = {picture.white for picture in pictures}
     if settings.data_range is not None:
         white = settings.data_range
@@ -123,6 +101,26 @@ def read_all(paths: list[Path], settings: Settings, model: int) -> tuple[list[np
     if len({array.dtype for array in arrays}) > 1:
         arrays = [array.astype(np.float32) for array in arrays]
     return arrays, white, tuple(notes)
+
+
+def notes_of(path: Path, picture: Picture, settings: Settings) -> list[str]:
+    """Return what the user should know about an image, in one line or in none."""
+    notes = [*picture.notes, *_doubts(picture, settings.data_range)]
+    return [f"{printable(path)}: {', '.join(notes)}"] if notes else []
+
+
+def _doubts(picture: Picture, given: float | None) -> list[str]:
+    """Say where the values of an image suggest that something else is white."""
+    least, most = float(picture.pixels.min()), float(picture.pixels.max())
+    white = given or picture.white
+    # Only floating-point images do not define white.
+    if picture.white == 1 and (least < -0.1 * white or most > 1.1 * white):
+        return [f"has values beyond 0..{white:g}; --data-range says what is white"]
+    if given is None and 0 < most <= white / 16:
+        bits = math.ceil(math.log2(most + 1))
+        those = f", of {bits}-bit values --data-range {2**bits - 1}" if white > 1 else ""
+        return [f"has no value above {most:g}, and white is {white:g}; --data-range says what is white{those}"]
+    return []
 
 
 def _fitted(
@@ -149,38 +147,7 @@ def _resized(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.stack(planes, axis=-1) if array.ndim == 3 else planes[0]
 
 
-def score(pair: Pair, settings: Settings) -> Scores:
-    """Compute the scores of a pair."""
-    from blursim_jax import blursim_terms
-
-    settings.check_shape(pair.prediction.shape)
-    general, specific = map(float, blursim_terms(pair.prediction, pair.target, **settings.options(pair.data_range)))
-    a, b = (x.astype(np.float32) for x in (pair.prediction, pair.target))
-    with np.errstate(over="ignore"):
-        mse = float(np.mean(np.square((a - b) / np.float32(pair.data_range)), dtype=np.float64))
-    if not np.isfinite([general, specific, mse]).all():
-        raise UserError(TOO_LARGE)
-    ssim = math.nan
-    if min(a.shape[:2]) >= 7:
-        ssim = structural_similarity(a, b, data_range=pair.data_range, channel_axis=-1 if settings.color else None)
-    return Scores(settings.mix(general, specific), general, specific, mse, psnr_of(mse), float(np.asarray(ssim)))
-
-
-def score_all(arrays: list[np.ndarray], white: float, settings: Settings) -> np.ndarray:
-    """Compute BlurSim of every prediction (row) with every target (column)."""
-    from blursim_jax import blursim
-
-    settings.check_shape(arrays[0].shape)
-    options = settings.options(white)
-    return np.array([[float(blursim(a, b, alpha=settings.alpha, **options)) for b in arrays] for a in arrays])
-
-
 def names_of(images: list[Path]) -> list[str]:
     """Return the files' names, or their paths if names are not unique."""
     names = [image.name for image in images]
     return names if len(set(names)) == len(names) else list(map(str, images))
-
-
-def psnr_of(mse: float) -> float:
-    """Compute the peak signal-to-noise ratio in dB. It is infinite for identical images."""
-    return -10 * math.log10(mse) if mse > 0 else math.inf

@@ -13,11 +13,12 @@ from blursim_jax.cli.files import UserError, replacing
 if TYPE_CHECKING:
     from blursim_jax.cli.folders import Row, Run
 
-WORST, ERRORS = 10, 20
+# How many pairs are listed: the worst, and those with an error or a note.
+WORST, LISTED = 10, 20
 
 
 class Summary(NamedTuple):
-    """Counts; mean, median, nine deciles and worst pairs of BlurSim; and the first errors."""
+    """Counts; mean, median, nine deciles and worst pairs of BlurSim; the first errors, and the first notes on pairs."""
 
     scored: int
     failed: int
@@ -26,12 +27,15 @@ class Summary(NamedTuple):
     deciles: list[float]
     worst: list[dict[str, Any]]
     errors: list[dict[str, str]]
+    noted: int
+    pair_notes: list[dict[str, str]]
 
 
 def summarize(rows: "list[Row]") -> Summary:
     """Summarize the rows of a run."""
     values = [{"name": row.name, "value": float(row.value)} for row in rows if not row.error]
     errors = [{"name": row.name, "error": row.error} for row in rows if row.error]
+    noted = [{"name": row.name, "notes": row.notes} for row in rows if row.notes]
     found = np.array([pair["value"] for pair in values])
     return Summary(
         scored=len(found),
@@ -40,7 +44,9 @@ def summarize(rows: "list[Row]") -> Summary:
         median=float(np.median(found)) if found.size else None,
         deciles=np.quantile(found, np.arange(1, 10) / 10).tolist() if found.size else [],
         worst=sorted(values, key=lambda pair: -pair["value"])[:WORST],
-        errors=errors[:ERRORS],
+        errors=errors[:LISTED],
+        noted=len(noted),
+        pair_notes=noted[:LISTED],
     )
 
 
@@ -91,6 +97,14 @@ def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
         parts.append("</table>")
         if summary.failed > len(summary.errors):
             parts.append(f"<p>and {summary.failed - len(summary.errors)} more, in the CSV</p>")
+    if summary.noted or run.notes:
+        parts.append(f"<h2>{summary.noted} pair{'s' * (summary.noted != 1)} with notes</h2>")
+        parts += [f"<p>{_text(note)}</p>" for note in run.notes]
+        parts.append("<table>")
+        parts += [f"<tr><td>{_text(x['name'])}</td><td>{_text(x['notes'])}</td></tr>" for x in summary.pair_notes]
+        parts.append("</table>")
+        if summary.noted > len(summary.pair_notes):
+            parts.append(f"<p>and {summary.noted - len(summary.pair_notes)} more, in the CSV</p>")
     parts.append("<h2>The worst pairs</h2><table>")
     parts += [_row(pair["name"], f"{pair['value']:.6g}") for pair in summary.worst]
     parts.append("</table>")
@@ -106,12 +120,12 @@ def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
 
 
 def _comparison(run: "Run", name: str) -> bytes:
-    from blursim_jax.cli import figures, pairs
+    from blursim_jax.cli import figures, pairs, scores
 
     files = run.files_of(name)
     pair = pairs.read_pair(*files, run.settings)
-    scores = pairs.score(pair, run.settings)
-    return figures.to_png(figures.draw_comparison(pair, run.settings, scores, [file.name for file in files]))
+    found = scores.score(pair, run.settings)
+    return figures.to_png(figures.draw_comparison(pair, run.settings, found, [file.name for file in files]))
 
 
 def _histogram(rows: "list[Row]") -> bytes:

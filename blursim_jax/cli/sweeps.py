@@ -1,7 +1,6 @@
 """The effect of blur, noise, shift and brightness on the terms."""
 
-import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ from scipy import ndimage
 
 from blursim_jax import blursim_terms
 from blursim_jax._checks import SPECTRA
-from blursim_jax.cli.files import replacing
+from blursim_jax.cli.files import write_table
 from blursim_jax.cli.images import Picture
 from blursim_jax.cli.pairs import Settings
 
@@ -65,10 +64,8 @@ def sweep(picture: Picture, settings: Settings) -> list[Level]:
     return rows
 
 
-def write(rows: list[Level], settings: Settings, path: Path) -> None:
-    """Write the scores as CSV, with the options they were computed with."""
+def write(rows: list[Level], settings: Settings, notes: Sequence[str], path: Path) -> None:
+    """Write the scores as CSV, with the options they were computed with, and notes on the image."""
     options = {name: getattr(settings, name) for name in ("normalization", "sobel_kernel_size", "alpha", "color")}
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*Level._fields, *options])
-        writer.writerows([*row, *options.values()] for row in rows)
+    options["notes"] = "; ".join(notes)
+    write_table(path, [[*Level._fields, *options], *([*row, *options.values()] for row in rows)])

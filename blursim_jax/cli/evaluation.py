@@ -1,0 +1,76 @@
+"""The command that scores folders: its options and output. The modules that it imports do the work."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from blursim_jax.cli import options
+from blursim_jax.cli.files import check_drawing
+from blursim_jax.cli.options import MAX_PIXELS, OUTPUT
+
+
+def evaluate(
+    context: typer.Context,
+    predictions: Annotated[Path, typer.Argument(help="The folder of results.", show_default=False)],
+    targets: Annotated[Path, typer.Argument(help="The folder of what they should be.", show_default=False)],
+    alpha: options.Alpha = 0.9,
+    sobel_kernel_size: options.KernelSize = 5,
+    spectrum: options.Spectrum = "magnitude",
+    normalization: options.Normalization = "area",
+    color: options.Color = False,
+    data_range: options.DataRange = None,
+    resize: options.Resize = False,
+    crop: options.Crop = False,
+    max_pixels: options.MaxPixels = MAX_PIXELS,
+    out: Annotated[Path, options.table("The table to write: a CSV.")] = Path("blursim.csv"),
+    report: Annotated[Path | None, options.table("Write a report with the worst pairs: one HTML file.")] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            metavar="",
+            help="Go on with an interrupted run of the same folders and options; what had an error is tried again.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="How many images to decode at a time.", show_default="the number of cores"),
+    ] = None,
+    json: options.Json = False,
+    force: options.Force = False,
+    fail_above: options.FailAbove = None,
+) -> int:
+    """Score a folder of results against a folder of targets, matched by path without suffix: a/x.png with a/x.jpg.
+
+    The CSV has a row a pair, in the order of names. One that cannot be compared has its error there; the rest goes on.
+
+    Folders inside are gone through too; links to folders, hidden files, and files of other suffixes are not.
+
+    [bold]Examples[/bold]
+
+    blursim evaluate results/ sharp/ --out scores.csv
+
+    blursim evaluate results/ sharp/ --out scores.csv --report scores.html --color
+
+    blursim evaluate results/ sharp/ --out scores.csv --resume
+    """
+    from blursim_jax.cli import console, folders, pairs, reports
+
+    settings = pairs.checked_settings(context.params)
+    check_drawing(report)
+    with folders.Run(predictions, targets, out, settings) as run:
+        console.print_notes(run.notes)
+        rows = run.score(report, resume=resume, force=force, threads=threads, progress=console.progress)
+        summary = reports.summarize(rows)
+        run.write(rows)
+        if report is not None:
+            reports.write(report, run, rows, summary)
+        run.finish()
+    if json:
+        console.print_json(summary._asdict() | {"notes": run.notes} | {"options": settings._asdict()})
+    else:
+        console.print_summary(summary, [path for path in (out, report) if path is not None])
+    status = console.status_of(summary.mean, fail_above)
+    return 2 if summary.failed else status

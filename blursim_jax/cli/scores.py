@@ -1,0 +1,66 @@
+"""The scores of a pair: BlurSim and its terms, and the other measures beside them."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from skimage.metrics import structural_similarity
+
+from blursim_jax.cli.files import UserError
+from blursim_jax.cli.pairs import Pair, Settings
+
+TOO_LARGE = "values are too large for float32; --data-range says what is white"
+# Side of the window of SSIM: a Gaussian of sigma 1.5 that ends at 3.5 sigma, as published.
+WINDOW = 11
+
+
+class Scores(NamedTuple):
+    """BlurSim and its terms, the mean squared error for white 1, PSNR in dB, and SSIM.
+
+    SSIM is NaN for images with a side of less than 11 pixels.
+    """
+
+    value: float
+    general: float
+    specific: float
+    mse: float
+    psnr: float
+    ssim: float
+
+
+def score(pair: Pair, settings: Settings) -> Scores:
+    """Compute the scores of a pair."""
+    from blursim_jax import blursim_terms
+
+    settings.check_shape(pair.prediction.shape)
+    general, specific = map(float, blursim_terms(pair.prediction, pair.target, **settings.options(pair.data_range)))
+    a, b = (x.astype(np.float32) for x in (pair.prediction, pair.target))
+    with np.errstate(over="ignore"):
+        mse = float(np.mean(np.square((a - b) / np.float32(pair.data_range)), dtype=np.float64))
+    if not np.isfinite([general, specific, mse]).all():
+        raise UserError(TOO_LARGE)
+    return Scores(settings.mix(general, specific), general, specific, mse, psnr_of(mse), ssim_of(pair))
+
+
+def score_all(arrays: list[np.ndarray], white: float, settings: Settings) -> np.ndarray:
+    """Compute BlurSim of every prediction (row) with every target (column)."""
+    from blursim_jax import blursim
+
+    settings.check_shape(arrays[0].shape)
+    options = settings.options(white)
+    return np.array([[float(blursim(a, b, alpha=settings.alpha, **options)) for b in arrays] for a in arrays])
+
+
+def psnr_of(mse: float) -> float:
+    """Compute the peak signal-to-noise ratio in dB. It is infinite for identical images."""
+    return -10 * math.log10(mse) if mse > 0 else math.inf
+
+
+def ssim_of(pair: Pair) -> float:
+    """Compute SSIM as Wang et al. (2004) define it, with a Gaussian window: in colour, the mean of the channels."""
+    if min(pair.target.shape[:2]) < WINDOW:
+        return math.nan
+    a, b = (x.astype(np.float32) for x in (pair.prediction, pair.target))
+    axis = -1 if a.ndim == 3 else None
+    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return float(np.asarray(structural_similarity(a, b, data_range=pair.data_range, channel_axis=axis, **gaussian)))
