@@ -30,7 +30,8 @@ def evaluate(
         typer.Option(
             "--resume",
             metavar="",
-            help="Go on with an interrupted run of the same folders and options; what had an error is tried again.",
+            help="Go on with an interrupted run of the same folders and options. Pairs with an error, and those of "
+            "which a file has changed since, are scored anew.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,
@@ -46,7 +47,8 @@ def evaluate(
 
     The CSV has a row a pair, in the order of names. One that cannot be compared has its error there; the rest goes on.
 
-    Folders inside are gone through too; links to folders, hidden files, and files of other suffixes are not.
+    Folders inside are gone through too; links to folders, hidden files, and files of other suffixes are left out, and
+    said.
 
     [bold]Examples[/bold]
 
@@ -61,8 +63,9 @@ def evaluate(
     settings = pairs.checked_settings(context.params)
     check_drawing(report)
     with folders.Run(predictions, targets, out, settings) as run:
+        run.start(report, resume=resume, force=force)
         console.print_notes(run.notes)
-        rows = run.score(report, resume=resume, force=force, threads=threads, progress=console.progress)
+        rows = run.score(threads=threads, progress=console.progress)
         summary = reports.summarize(rows)
         run.write(rows)
         if report is not None:

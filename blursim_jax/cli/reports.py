@@ -11,7 +11,8 @@ from blursim_jax import __version__
 from blursim_jax.cli.files import UserError, replacing
 
 if TYPE_CHECKING:
-    from blursim_jax.cli.folders import Row, Run
+    from blursim_jax.cli.folders import Run
+    from blursim_jax.cli.rows import Row
 
 # How many pairs are listed: the worst, and those with an error or a note.
 WORST, LISTED = 10, 20
@@ -82,7 +83,7 @@ def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
     given = {f"--{name.replace('_', '-')}": value for name, value in run.settings._asdict().items()}
     options = " ".join(f"{name}" if value is True else f"{name} {value}" for name, value in given.items() if value)
     options = f"blursim {__version__}: {options}"
-    parts.append(f"<p>{_text(run.predictions)} against {_text(run.targets)}<br>{_text(options)}</p>")
+    parts.append(f"<p>{_text(run.folders[0])} against {_text(run.folders[1])}<br>{_text(options)}</p>")
     numbers: list[tuple[str, float | None]] = [("mean", summary.mean)]
     for i, value in enumerate(summary.deciles, 1):
         numbers.append(("median" if i == 5 else f"{10 * i} % are at most", value))
