@@ -22,6 +22,8 @@ def compare(
     data_range: options.DataRange = None,
     resize: options.Resize = False,
     crop: options.Crop = False,
+    crop_at: options.CropAt = None,
+    crop_border: options.CropBorder = 0,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     figure: options.Figure = None,
     json: options.Json = False,
@@ -71,6 +73,8 @@ def matrix(
     data_range: options.DataRange = None,
     resize: options.Resize = False,
     crop: options.Crop = False,
+    crop_at: options.CropAt = None,
+    crop_border: options.CropBorder = 0,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     format: Annotated[
         Literal["text", "csv", "json"], typer.Option(help="What to print.", rich_help_panel=OUTPUT)
@@ -117,6 +121,7 @@ def sweep(
     normalization: options.Normalization = "area",
     color: options.Color = False,
     data_range: options.DataRange = None,
+    crop_border: options.CropBorder = 0,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     out: Annotated[Path, options.picture("The curves to write: a PNG.")] = Path("sweep.png"),
     csv: Annotated[Path | None, options.table("The numbers to write: a CSV.")] = None,
@@ -135,15 +140,13 @@ def sweep(
     blursim sweep sharp.png --normalization relative --out curves.png --csv curves.csv
     """
     from blursim_jax.cli import console, figures, pairs, sweeps
-    from blursim_jax.cli.images import read
 
     settings = pairs.checked_settings(context.params)
     check_outputs(out, csv, force=force, inputs=[image])
-    picture = read(image, color=color, max_pixels=max_pixels)
-    notes = pairs.notes_of(image, picture, settings)
+    (pixels,), white, notes = pairs.read_all([image], settings, model=0)
     console.print_notes(notes)
-    settings.check_shape(picture.pixels.shape)
-    rows = sweeps.sweep(picture, settings)
+    settings.check_shape(pixels.shape)
+    rows = sweeps.sweep(pixels / white, settings)
     figures.save(figures.draw_sweep(rows, settings, image.name, notes), out)
     if csv is not None:
         sweeps.write(rows, settings, notes, csv)

@@ -22,6 +22,8 @@ def evaluate(
     data_range: options.DataRange = None,
     resize: options.Resize = False,
     crop: options.Crop = False,
+    crop_at: options.CropAt = None,
+    crop_border: options.CropBorder = 0,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     out: Annotated[Path, options.table("The table to write: a CSV.")] = Path("blursim.csv"),
     report: Annotated[Path | None, options.table("Write a report with the worst pairs: one HTML file.")] = None,

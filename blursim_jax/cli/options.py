@@ -1,7 +1,7 @@
 """The options of the commands. Each is defined once, with its help text."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -56,8 +56,20 @@ Resize = Annotated[
 ]
 Crop = Annotated[
     bool,
+    typer.Option("--crop", metavar="", help="Where sizes differ, take the size that all have.", rich_help_panel=IMAGES),
+]
+CropAt = Annotated[
+    Literal["middle", "top-left", "top-right", "bottom-left", "bottom-right"] | None,
     typer.Option(
-        "--crop", metavar="", help="Where sizes differ, take the middle that all have.", rich_help_panel=IMAGES
+        help="Crop, and keep this part: results that were cut or padded at right and bottom need top-left.",
+        show_default="middle",
+        rich_help_panel=IMAGES,
+    ),
+]
+CropBorder = Annotated[
+    int,
+    typer.Option(
+        min=0, help="Leave out so many pixels at each side, after resizing or cropping.", rich_help_panel=IMAGES
     ),
 ]
 MaxPixels = Annotated[

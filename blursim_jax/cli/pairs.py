@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from blursim_jax import _checks
 from blursim_jax.cli.files import UserError, printable
+from blursim_jax.cli.fitting import fit
 from blursim_jax.cli.images import Picture, read
 
 
@@ -25,6 +25,8 @@ class Settings(NamedTuple):
     resize: bool
     crop: bool
     max_pixels: int
+    crop_at: str | None = None
+    crop_border: int = 0
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise `UserError` if the library rejects this shape."""
@@ -56,12 +58,13 @@ def checked_settings(parameters: Mapping[str, Any]) -> Settings:
         UserError: If two options exclude each other.
     """
     # The command `sweep` lacks some options.
-    values = {"spectrum": "magnitude", "resize": False, "crop": False, **parameters}
+    values = {**Settings._field_defaults, "spectrum": "magnitude", "resize": False, "crop": False, **parameters}
     settings = Settings(**{name: values[name] for name in Settings._fields})
+    settings = settings._replace(crop=settings.crop or settings.crop_at is not None)
     _checks.check_options(**settings.options(1.0 if settings.data_range is None else settings.data_range))
     _checks.check_alpha(settings.alpha)
     if settings.resize and settings.crop:
-        raise UserError("--resize and --crop exclude each other")
+        raise UserError(f"--resize and --crop{'-at' if settings.crop_at else ''} exclude each other")
     return settings
 
 
@@ -96,8 +99,7 @@ def read_all(paths: list[Path], settings: Settings, model: int) -> tuple[list[np
     else:
         white, arrays = 1.0, [p.pixels / np.float32(p.white) for p in pictures]
         notes.append("the files differ in depth: each was divided by its own white")
-    if len({array.shape for array in arrays}) > 1:
-        arrays = _fitted(arrays, paths, settings, model, notes)
+    arrays = fit(arrays, paths, settings, model, notes)
     if len({array.dtype for array in arrays}) > 1:
         arrays = [array.astype(np.float32) for array in arrays]
     return arrays, white, tuple(notes)
@@ -121,30 +123,6 @@ def _doubts(picture: Picture, given: float | None) -> list[str]:
         those = f", of {bits}-bit values --data-range {2**bits - 1}" if white > 1 else ""
         return [f"has no value above {most:g}, and white is {white:g}; --data-range says what is white{those}"]
     return []
-
-
-def _fitted(
-    arrays: list[np.ndarray], paths: list[Path], settings: Settings, model: int, notes: list[str]
-) -> list[np.ndarray]:
-    if settings.crop:
-        height, width = (min(array.shape[i] for array in arrays) for i in (0, 1))
-        notes.append(f"cropped to the middle {width}x{height}")
-        starts = [((array.shape[0] - height) // 2, (array.shape[1] - width) // 2) for array in arrays]
-        return [x[i : i + height, j : j + width] for x, (i, j) in zip(arrays, starts, strict=True)]
-    shape = arrays[model].shape
-    size = shape[1], shape[0]
-    if settings.resize:
-        notes.append(f"resized to {size[0]}x{size[1]} (Lanczos)")
-        return [array if array.shape == shape else _resized(array, size) for array in arrays]
-    sizes = (f"{printable(path)} is {x.shape[1]}x{x.shape[0]}" for path, x in zip(paths, arrays, strict=True))
-    raise UserError(f"sizes differ: {', '.join(sizes)}; --resize or --crop fits them")
-
-
-def _resized(array: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize each channel in floating point, without rounding."""
-    planes = np.moveaxis(np.atleast_3d(array), -1, 0).astype(np.float32)
-    planes = [np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.LANCZOS)) for plane in planes]
-    return np.stack(planes, axis=-1) if array.ndim == 3 else planes[0]
 
 
 def names_of(images: list[Path]) -> list[str]:
