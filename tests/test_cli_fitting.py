@@ -135,7 +135,10 @@ def test_a_border_is_left_out(tmp_path: Path, sharp: Path, capsys: pytest.Captur
     ("options", "says"),
     [
         (["--crop-border", "125"], "--crop-border 125 leaves nothing of 250x253"),
-        (["--crop-border", "124"], "expected height and width of at least sobel_kernel_size=5, got height 5 and width 2"),
+        (
+            ["--crop-border", "124"],
+            "at least sobel_kernel_size=5, got height 5 and width 2",
+        ),
         (["--crop-border", "-1"], "Invalid value for '--crop-border'"),
         (["--crop-at", "left"], "Invalid value for '--crop-at'"),
         (["--crop-at", "top-left", "--resize"], "--resize and --crop-at exclude each other"),

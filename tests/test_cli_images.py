@@ -6,6 +6,7 @@ from frameworks import require
 require("jax", "typer", "PIL", "tifffile", "skimage")
 
 import re
+import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -305,3 +306,97 @@ def test_sizes_that_differ(tmp_path: Path) -> None:
     expected = np.asarray(Image.fromarray(BYTES[..., :3]).resize((40, 30), Image.Resampling.LANCZOS), np.float32)
     # Pillow rounds bytes, between height and width too.
     assert np.abs(np.clip(resized.prediction, 0, 255) - expected).mean() < 1
+
+
+@pytest.mark.parametrize("predictor", [1, 2, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_predictors_of_floating_point(tmp_path: Path, predictor: int, channels: int) -> None:
+    """As GDAL, Photoshop and OpenCV write them; libtiff encodes here."""
+    options = [
+        cv2.IMWRITE_TIFF_COMPRESSION,
+        8,
+        cv2.IMWRITE_TIFF_PREDICTOR,
+        predictor,
+        cv2.IMWRITE_TIFF_ROWSPERSTRIP,
+        16,
+    ]
+    pixels = FLOATS[..., :channels]
+    cv2.imwrite(str(tmp_path / "a.tif"), pixels[..., ::-1], options)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        page = file.pages.first
+        assert (page.predictor, page.compression, page.rowsperstrip) == (predictor, 8, 16)
+    found = read(tmp_path / "a.tif", color=True, max_pixels=10**6)
+    np.testing.assert_array_equal(found.pixels, np.broadcast_to(pixels, (37, 50, 3)))
+    assert found.notes == ()
+
+
+def replaced(content: bytes, old: bytes, new: bytes) -> bytes:
+    assert content.count(old) == 1
+    return content.replace(old, new)
+
+
+def shuffled(tile: np.ndarray) -> np.ndarray:
+    """A tile after Adobe's predictor 3: bytes of a row by place, the highest first, and then their differences."""
+    _, width, samples = tile.shape
+    size = tile.dtype.itemsize
+    rows = []
+    for row in tile.astype(f">f{size}"):
+        content = [row.tobytes()[place::size] for place in range(size)]
+        line = np.frombuffer(b"".join(content), np.uint8).reshape(size * width, samples)
+        rows.append(np.diff(line, axis=0, prepend=np.zeros((1, samples), np.uint8)).tobytes())
+    return np.frombuffer(b"".join(rows), tile.dtype).reshape(tile.shape)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("depth", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("planar", [False, True], ids=["pixels", "planes"])
+def test_predictors_in_tiles(tmp_path: Path, byteorder: str, depth: str, planar: bool) -> None:
+    """As GDAL writes them: tiles go beyond the image, which is 50x37 of 64x48."""
+    dtype = np.dtype(f"{byteorder}{depth}")
+    whole = np.pad(FLOATS[..., :3], ((0, 11), (0, 14), (0, 0))).astype(dtype)
+    stored = whole.copy()
+    for i in range(0, 48, 16):
+        for j in range(0, 64, 32):
+            for part in [slice(k, k + 1) for k in range(3)] if planar else [slice(3)]:
+                stored[i : i + 16, j : j + 32, part] = shuffled(whole[i : i + 16, j : j + 32, part])
+    # The tag of the predictor, which tifffile writes by itself alone, comes as another.
+    options = (PLANAR if planar else RGB) | {"compression": "zlib", "tile": (16, 32), "metadata": None}
+    tags = [(65317, 3, 1, 3, True)]
+    array = np.moveaxis(stored, -1, 0) if planar else stored
+    tifffile.imwrite(tmp_path / "a.tif", array, byteorder=byteorder, extratags=tags, **options)
+    content = (tmp_path / "a.tif").read_bytes()
+    for layout, old, new in (
+        ("HHIH", (65317, 3, 1, 3), (317, 3, 1, 3)),
+        ("HHII", (256, 4, 1, 64), (256, 4, 1, 50)),
+        ("HHII", (257, 4, 1, 48), (257, 4, 1, 37)),
+    ):
+        content = replaced(content, struct.pack(byteorder + layout, *old), struct.pack(byteorder + layout, *new))
+    (tmp_path / "a.tif").write_bytes(content)
+    found = read(tmp_path / "a.tif", color=True, max_pixels=10**6)
+    np.testing.assert_array_equal(found.pixels, whole[:37, :50].astype(np.float32))
+
+
+@pytest.mark.parametrize(("code", "says"), [(5, "compression LZW"), (34887, "compression LERC"), (50000, "ZSTD")])
+@pytest.mark.parametrize("pixels", [FLOATS[..., :3], BYTES[..., :3].astype(np.int8)], ids=["floats", "bytes"])
+def test_what_is_not_supported_is_not_called_damaged(tmp_path: Path, code: int, says: str, pixels: np.ndarray) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **RGB)
+    old, new = (struct.pack("<HHIH", 259, 3, 1, x) for x in (1, code))
+    (tmp_path / "a.tif").write_bytes(replaced((tmp_path / "a.tif").read_bytes(), old, new))
+    with pytest.raises(
+        UserError, match=rf"a.tif: .*{says} is not supported in a TIFF of this kind; save it with deflate"
+    ):
+        read(tmp_path / "a.tif", color=False, max_pixels=10**6)
+
+
+def test_a_decoder_that_pillow_lacks_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import TiffImagePlugin
+
+    Image.fromarray(BYTES[..., :3]).save(tmp_path / "a.tif", compression="tiff_lzw")
+
+    def lacking(self: Any) -> None:
+        raise OSError("decoder libtiff not available")
+
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "load", lacking)
+    says = r"a.tif: cannot be decoded; damaged, or of a kind that Pillow lacks \(decoder libtiff not available\)$"
+    with pytest.raises(UserError, match=says):
+        read(tmp_path / "a.tif", color=False, max_pixels=10**6)

@@ -58,7 +58,9 @@ def read(path: Path, *, color: bool, max_pixels: int) -> Picture:
     except UserError as error:
         raise UserError(f"{printable(path)}: {error}") from error
     except OSError as error:
-        raise UserError(f"{printable(path)}: {printable(error.strerror or error)}") from error
+        # Pillow does not tell what is damaged from what it was built without.
+        reason = error.strerror or f"cannot be decoded; damaged, or of a kind that Pillow lacks ({printable(error)})"
+        raise UserError(f"{printable(path)}: {printable(reason)}") from error
     # Decoders raise exceptions of any type for damaged files.
     except Exception as error:
         raise UserError(f"{printable(path)}: damaged ({type(error).__name__}: {printable(error)})") from error
