@@ -20,6 +20,7 @@ def evaluate(
     normalization: options.Normalization = "area",
     color: options.Color = False,
     data_range: options.DataRange = None,
+    as_stored: options.AsStored = False,
     resize: options.Resize = False,
     crop: options.Crop = False,
     crop_at: options.CropAt = None,

@@ -14,6 +14,7 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 
 from blursim_jax.cli import tiffs
 from blursim_jax.cli.files import UserError, printable
+from blursim_jax.cli.profiles import Space, space_of, to_srgb
 
 # Formats that Pillow may try, and their file suffixes.
 SUFFIXES = {
@@ -37,15 +38,19 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 class Picture(NamedTuple):
-    """Pixels (H, W), or (H, W, 3) in colour; the value of white; and notes on what was converted or left out."""
+    """Pixels (H, W), or (H, W, 3) in colour; the value of white; and notes on what was converted or left out.
+
+    `space` is what the colours are, if they are not sRGB.
+    """
 
     pixels: np.ndarray
     white: float
     notes: tuple[str, ...]
+    space: Space | None
 
 
-def read(path: Path, *, color: bool, max_pixels: int) -> Picture:
-    """Read one image, upright.
+def read(path: Path, *, color: bool, max_pixels: int, srgb: bool = False) -> Picture:
+    """Read one image, upright, and with `srgb` converted to sRGB where it is of other colours.
 
     Raises:
         UserError: If it is not a file, not an image of a known format, too large, damaged, or if float32 cannot hold
@@ -53,8 +58,18 @@ def read(path: Path, *, color: bool, max_pixels: int) -> Picture:
     """
     try:
         with _open(path) as file:
-            pixels, white, notes = _decode(file, path, color, max_pixels)
-        return Picture(_to_channels(pixels, color), white, tuple(notes))
+            image = _opened(file, path, max_pixels)
+            if image is None:
+                pixels, white, notes, space = tiffs.decode(file, max_pixels)
+            else:
+                space, notes = space_of(image), []
+                if getattr(image, "is_animated", False):
+                    notes.append("the first of several pictures in the file")
+                with tiffs.without_messages():
+                    pixels, white, space = _pixels_of(image, file, color, notes, space, srgb)
+        if srgb and space is not None:
+            notes.append(f"not converted to sRGB from {printable(space.name)}, which is not supported for such a file")
+        return Picture(_to_channels(pixels, color), white, tuple(notes), space)
     except UserError as error:
         raise UserError(f"{printable(path)}: {error}") from error
     except OSError as error:
@@ -75,12 +90,12 @@ def _open(path: Path) -> BinaryIO:
     return file
 
 
-def _decode(file: BinaryIO, path: Path, color: bool, max_pixels: int) -> tuple[np.ndarray, float, list[str]]:
-    """Return pixels (H, W) or (H, W, 3), the value of white, and notes."""
+def _opened(file: BinaryIO, path: Path, max_pixels: int) -> Image.Image | None:
+    """Open a file with Pillow and check it. Return None if it is a TIFF for tifffile, or no image."""
     try:
         image = Image.open(file, formats=list(SUFFIXES))
     except UnidentifiedImageError:
-        return tiffs.decode(file, max_pixels)
+        return None
     tiffs.check_size(*image.size, max_pixels)
     # MPO is a JPEG with several pictures, as phones write it.
     kind = "JPEG" if image.format == "MPO" else str(image.format)
@@ -95,27 +110,33 @@ def _decode(file: BinaryIO, path: Path, color: bool, max_pixels: int) -> tuple[n
         # colours are in separate planes.
         unusual = tags.get(TAGS.PhotometricInterpretation) == 0 or tags.get(TAGS.PlanarConfiguration) == 2
         if 2 in tags.get(TAGS.SampleFormat, ()) or (unusual and max(tags.get(TAGS.BitsPerSample, (1,))) > 8):
-            return tiffs.decode(file, max_pixels)
-    notes = ["the first of several pictures in the file"] if getattr(image, "is_animated", False) else []
-    with tiffs.without_messages():
-        return *_pixels_of(image, file, color, notes), notes
+            return None
+    return image
 
 
-def _pixels_of(image: Image.Image, file: BinaryIO, color: bool, notes: list[str]) -> tuple[np.ndarray, float]:
+def _pixels_of(
+    image: Image.Image, file: BinaryIO, color: bool, notes: list[str], space: Space | None, srgb: bool
+) -> tuple[np.ndarray, float, Space | None]:
+    """Return pixels (H, W) or (H, W, 3), the value of white, and what the colours are."""
     raw = _raw_mode(image)
     if image.mode == "F":
-        return tiffs.as_float32(np.asarray(_upright(image))), 1.0
+        return tiffs.as_float32(np.asarray(_upright(image))), 1.0, space
     if re.fullmatch(r"(I|RGB|RGBA);16[BLN]?", raw):
         notes.append("16 bits")
         if "transparency" in image.info:
             raise UserError("a transparent colour in 16 bits is not supported")
         if image.mode.startswith("I;16"):
-            return np.asarray(_upright(image), np.uint16), 65535.0
-        return _sixteen_bits(image, raw, file, notes), 65535.0
+            return np.asarray(_upright(image), np.uint16), 65535.0, space
+        return _sixteen_bits(image, raw, file, notes), 65535.0, space
     # Pillow misreads the other kinds with more than 8 bits, or reduces them to 8 bits.
     if image.mode not in EIGHT_BITS or (re.search(r";(12|16|32)", raw) and not raw.startswith("BGR")):
         raise UserError(f"pixels of mode {raw or image.mode} are not supported; {tiffs.ADVICE}")
-    return _eight_bits(_upright(image), color, notes), 255.0
+    image = _upright(image)
+    # CMYK is converted anyway.
+    if space is not None and (srgb or image.mode == "CMYK") and (converted := to_srgb(image, space)) is not None:
+        notes.append(f"converted to sRGB from {printable(space.name)}")
+        image, space = converted, None
+    return _eight_bits(image, color, notes), 255.0, space
 
 
 def _eight_bits(image: Image.Image, color: bool, notes: list[str]) -> np.ndarray:

@@ -45,6 +45,15 @@ DataRange = Annotated[
         rich_help_panel=IMAGES,
     ),
 ]
+AsStored = Annotated[
+    bool,
+    typer.Option(
+        "--as-stored",
+        metavar="",
+        help="Where colour profiles differ, compare values as they are stored; else they are converted to sRGB.",
+        rich_help_panel=IMAGES,
+    ),
+]
 Resize = Annotated[
     bool,
     typer.Option(

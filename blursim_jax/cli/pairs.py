@@ -27,6 +27,7 @@ class Settings(NamedTuple):
     max_pixels: int
     crop_at: str | None = None
     crop_border: int = 0
+    as_stored: bool = False
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """Raise `UserError` if the library rejects this shape."""
@@ -88,7 +89,7 @@ def read_all(paths: list[Path], settings: Settings, model: int) -> tuple[list[np
 
     With `--resize`, all images get the shape of the image at index `model`.
     """
-    pictures = [read(path, color=settings.color, max_pixels=settings.max_pixels) for path in paths]
+    pictures = _read_alike(paths, settings)
     notes = [note for path, picture in zip(paths, pictures, strict=True) for note in notes_of(path, picture, settings)]
     arrays = [picture.pixels for picture in pictures]
     whites = {picture.white for picture in pictures}
@@ -103,6 +104,24 @@ def read_all(paths: list[Path], settings: Settings, model: int) -> tuple[list[np
     if len({array.dtype for array in arrays}) > 1:
         arrays = [array.astype(np.float32) for array in arrays]
     return arrays, white, tuple(notes)
+
+
+def _read_alike(paths: list[Path], settings: Settings) -> list[Picture]:
+    """Read images. If their colours differ by their profiles, convert them to sRGB, which others are taken to be."""
+    pictures = [read(path, color=settings.color, max_pixels=settings.max_pixels) for path in paths]
+    if len({picture.space for picture in pictures}) == 1:
+        return pictures
+    if settings.as_stored:
+        return [
+            picture._replace(notes=(*picture.notes, f"compared as stored, in {printable(picture.space.name)}"))
+            if picture.space
+            else picture
+            for picture in pictures
+        ]
+    return [
+        read(path, color=settings.color, max_pixels=settings.max_pixels, srgb=True) if picture.space else picture
+        for path, picture in zip(paths, pictures, strict=True)
+    ]
 
 
 def notes_of(path: Path, picture: Picture, settings: Settings) -> list[str]:

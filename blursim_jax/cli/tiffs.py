@@ -13,10 +13,13 @@ import tifffile
 from PIL import ExifTags
 
 from blursim_jax.cli.files import UserError
+from blursim_jax.cli.profiles import Space, space_of_profile
 
 ADVICE = "convert it to 8-bit or 16-bit RGB or grey"
 # Little and big endian, then both for BigTIFF, the format of files over 4 GB.
 SIGNATURES = b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"
+# The tag of the colour profile.
+PROFILE = 34675
 NO_PREDICTOR, HORIZONTAL, FLOATING = 1, 2, 3
 DEFLATE = tifffile.COMPRESSION.ADOBE_DEFLATE, tifffile.COMPRESSION.DEFLATE
 
@@ -28,8 +31,8 @@ _silent = 0
 _stderr = -1
 
 
-def decode(file: BinaryIO, max_pixels: int) -> tuple[np.ndarray, float, list[str]]:
-    """Return pixels (H, W) or (H, W, 3), the value of white, and notes."""
+def decode(file: BinaryIO, max_pixels: int) -> tuple[np.ndarray, float, list[str], Space | None]:
+    """Return pixels (H, W) or (H, W, 3), the value of white, notes, and what the colours are if they are not sRGB."""
     file.seek(0)
     start = file.read(4)
     if not start:
@@ -54,14 +57,16 @@ def decode(file: BinaryIO, max_pixels: int) -> tuple[np.ndarray, float, list[str
         _check_sizes(tiff, page)
         pixels = page.asarray() if page.predictor == NO_PREDICTOR else _predicted(page)
         several = tiff.pages.is_multipage
+        profile = page.tags.valueof(PROFILE)
     if pixels.ndim == 3 and pixels.shape[0] == 3 and pixels.shape[1:] == (height, width):
         pixels = np.moveaxis(pixels, 0, -1)
     if pixels.shape not in ((height, width), (height, width, 3)):
         raise UserError(f"pixels of shape {pixels.shape} are not supported; {ADVICE}")
     notes = ["the first of several pictures in the file"] if several else []
+    space = space_of_profile(profile) if profile else None
     if dtype == np.uint16:
-        return 65535 - pixels if inverted else pixels, 65535.0, [*notes, "16 bits"]
-    return as_float32(pixels), 1.0, notes + (["float64 rounded to float32"] if dtype == np.float64 else [])
+        return 65535 - pixels if inverted else pixels, 65535.0, [*notes, "16 bits"], space
+    return as_float32(pixels), 1.0, notes + (["float64 rounded to float32"] if dtype == np.float64 else []), space
 
 
 def _predicted(page: tifffile.TiffPage) -> np.ndarray:
