@@ -353,8 +353,9 @@ def test_streams_that_are_closed(folder: Path, closed: str) -> None:
 def test_figures_show_what_they_say() -> None:
     from blursim_jax import blursim_maps
     from blursim_jax.cli import figures
-    from blursim_jax.cli.pairs import Pair, Settings
+    from blursim_jax.cli.pairs import Pair
     from blursim_jax.cli.scores import score
+    from blursim_jax.cli.settings import Settings
 
     a, b = np.random.default_rng(0).random((2, 40, 30)).astype(np.float32)
     settings = Settings(0.9, 5, "complex", "relative", False, None, False, False, 10**6)

@@ -33,7 +33,7 @@ from skimage import data
 
 from blursim_jax import blursim, blursim_terms
 from blursim_jax.cli.folders import Run
-from blursim_jax.cli.pairs import Settings
+from blursim_jax.cli.settings import Settings
 
 SETTINGS = Settings(0.9, 5, "magnitude", "area", False, None, False, False, 2**25)
 PHOTO = data.chelsea()

@@ -23,8 +23,9 @@ from PIL import Image
 
 from blursim_jax.cli.files import UserError
 from blursim_jax.cli.images import read
-from blursim_jax.cli.pairs import Settings, read_pair
+from blursim_jax.cli.pairs import read_pair
 from blursim_jax.cli.scores import score
+from blursim_jax.cli.settings import Settings
 
 SETTINGS = Settings(0.9, 5, "magnitude", "area", False, None, False, False, 10**6)
 LUMA = 0.299, 0.587, 0.114

@@ -69,8 +69,9 @@ def test_every_form_of_output_has_the_notes(tmp_path: Path, capsys: pytest.Captu
 
 def test_figures_have_the_notes() -> None:
     from blursim_jax.cli import figures
-    from blursim_jax.cli.pairs import Pair, Settings
+    from blursim_jax.cli.pairs import Pair
     from blursim_jax.cli.scores import score
+    from blursim_jax.cli.settings import Settings
 
     settings = Settings(0.9, 5, "magnitude", "area", False, None, False, False, 10**6)
     pair = Pair(NOISE[..., 0], NOISE[..., 1], 255.0, ("a$b: 16 bits", "long " * 99))

@@ -8,16 +8,18 @@ import typer
 from blursim_jax.cli import options
 from blursim_jax.cli.files import UserError, check_drawing, check_outputs, printable
 from blursim_jax.cli.options import MAX_PIXELS, OUTPUT
+from blursim_jax.cli.settings import checked_settings
 
 
 def compare(
     context: typer.Context,
     prediction: Annotated[Path, typer.Argument(help="The image to judge.", show_default=False)],
     target: Annotated[Path, typer.Argument(help="The image that it should be.", show_default=False)],
-    alpha: options.Alpha = 0.9,
-    sobel_kernel_size: options.KernelSize = 5,
-    spectrum: options.Spectrum = "magnitude",
-    normalization: options.Normalization = "area",
+    preset: options.Preset = None,
+    alpha: options.Alpha = None,
+    sobel_kernel_size: options.KernelSize = None,
+    spectrum: options.Spectrum = None,
+    normalization: options.Normalization = None,
     color: options.Color = False,
     data_range: options.DataRange = None,
     as_stored: options.AsStored = False,
@@ -45,7 +47,7 @@ def compare(
     """
     from blursim_jax.cli import console, pairs, scores
 
-    settings = pairs.checked_settings(context.params)
+    settings = checked_settings(context.params)
     check_outputs(figure, force=force, inputs=(prediction, target))
     check_drawing(figure)
     pair = pairs.read_pair(prediction, target, settings)
@@ -66,10 +68,11 @@ def compare(
 def matrix(
     context: typer.Context,
     images: Annotated[list[Path], typer.Argument(help="Two images or more.", show_default=False)],
-    alpha: options.Alpha = 0.9,
-    sobel_kernel_size: options.KernelSize = 5,
-    spectrum: options.Spectrum = "magnitude",
-    normalization: options.Normalization = "area",
+    preset: options.Preset = None,
+    alpha: options.Alpha = None,
+    sobel_kernel_size: options.KernelSize = None,
+    spectrum: options.Spectrum = None,
+    normalization: options.Normalization = None,
     color: options.Color = False,
     data_range: options.DataRange = None,
     as_stored: options.AsStored = False,
@@ -96,7 +99,7 @@ def matrix(
     """
     from blursim_jax.cli import console, pairs, scores
 
-    settings = pairs.checked_settings(context.params)
+    settings = checked_settings(context.params)
     if len(images) < 2:
         raise UserError("IMAGES: expected two images or more, got one")
     check_outputs(figure, force=force, inputs=images)
@@ -118,9 +121,10 @@ def matrix(
 def sweep(
     context: typer.Context,
     image: Annotated[Path, typer.Argument(help="A sharp image of the kind you compare.", show_default=False)],
-    alpha: options.Alpha = 0.9,
-    sobel_kernel_size: options.KernelSize = 5,
-    normalization: options.Normalization = "area",
+    preset: options.Preset = None,
+    alpha: options.Alpha = None,
+    sobel_kernel_size: options.KernelSize = None,
+    normalization: options.Normalization = None,
     color: options.Color = False,
     data_range: options.DataRange = None,
     crop_border: options.CropBorder = 0,
@@ -143,7 +147,7 @@ def sweep(
     """
     from blursim_jax.cli import console, figures, pairs, sweeps
 
-    settings = pairs.checked_settings(context.params)
+    settings = checked_settings(context.params)
     check_outputs(out, csv, force=force, inputs=[image])
     (pixels,), white, notes = pairs.read_all([image], settings, model=0)
     console.print_notes(notes)

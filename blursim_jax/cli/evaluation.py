@@ -8,16 +8,18 @@ import typer
 from blursim_jax.cli import options
 from blursim_jax.cli.files import check_drawing
 from blursim_jax.cli.options import MAX_PIXELS, OUTPUT
+from blursim_jax.cli.settings import checked_settings
 
 
 def evaluate(
     context: typer.Context,
     predictions: Annotated[Path, typer.Argument(help="The folder of results.", show_default=False)],
     targets: Annotated[Path, typer.Argument(help="The folder of what they should be.", show_default=False)],
-    alpha: options.Alpha = 0.9,
-    sobel_kernel_size: options.KernelSize = 5,
-    spectrum: options.Spectrum = "magnitude",
-    normalization: options.Normalization = "area",
+    preset: options.Preset = None,
+    alpha: options.Alpha = None,
+    sobel_kernel_size: options.KernelSize = None,
+    spectrum: options.Spectrum = None,
+    normalization: options.Normalization = None,
     color: options.Color = False,
     data_range: options.DataRange = None,
     as_stored: options.AsStored = False,
@@ -61,9 +63,9 @@ def evaluate(
 
     blursim evaluate results/ sharp/ --out scores.csv --resume
     """
-    from blursim_jax.cli import console, folders, pairs, reports
+    from blursim_jax.cli import console, folders, reports
 
-    settings = pairs.checked_settings(context.params)
+    settings = checked_settings(context.params)
     check_drawing(report)
     with folders.Run(predictions, targets, out, settings) as run:
         run.start(report, resume=resume, force=force)

@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 
 from blursim_jax import blursim_maps
 from blursim_jax.cli.files import printable, replacing, shortened
-from blursim_jax.cli.pairs import Pair, Settings
+from blursim_jax.cli.pairs import Pair
 from blursim_jax.cli.scores import Scores
+from blursim_jax.cli.settings import Settings
 from blursim_jax.cli.sweeps import DISTORTIONS, SPECTRA, Level
 
 # Range of frequencies in cycles per pixel, with the lowest in the middle. Rows go down, as in the image.

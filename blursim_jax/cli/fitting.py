@@ -2,15 +2,12 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from blursim_jax.cli.files import UserError, printable
-
-if TYPE_CHECKING:
-    from blursim_jax.cli.pairs import Settings
+from blursim_jax.cli.settings import Settings
 
 # Which share of the rows, and of the columns, that are cut off is cut off before what is kept.
 PLACES = {"top-left": (0, 0), "top-right": (0, 1), "bottom-left": (1, 0), "bottom-right": (1, 1), "middle": (0.5, 0.5)}
@@ -20,7 +17,7 @@ FAR_BETTER = 0.5
 SAMPLES = 512
 
 
-def fit(arrays: list[np.ndarray], paths: list[Path], settings: "Settings", model: int, notes: list[str]) -> list:
+def fit(arrays: list[np.ndarray], paths: list[Path], settings: Settings, model: int, notes: list[str]) -> list:
     """Return arrays of one size, as the settings say, and add notes on what was done.
 
     With `--resize`, all images get the size of the image at index `model`.
@@ -39,7 +36,7 @@ def fit(arrays: list[np.ndarray], paths: list[Path], settings: "Settings", model
 
 
 def _fitted(
-    arrays: list[np.ndarray], paths: list[Path], settings: "Settings", model: int, notes: list[str]
+    arrays: list[np.ndarray], paths: list[Path], settings: Settings, model: int, notes: list[str]
 ) -> list[np.ndarray]:
     shape = arrays[model].shape
     size = shape[1], shape[0]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from blursim_jax import __version__
 from blursim_jax.cli.files import Interruption, UserError, check_outputs, keyboard_interrupts, write_table
 from blursim_jax.cli.matching import Matches, match_folders, one_each
-from blursim_jax.cli.pairs import Pair, Settings, read_pair
+from blursim_jax.cli.pairs import Pair, read_pair
 from blursim_jax.cli.rows import Kept, Partial, Row, Stamp, stamp
+from blursim_jax.cli.settings import Settings
 
 if TYPE_CHECKING:
     from blursim_jax.cli.batches import Scored

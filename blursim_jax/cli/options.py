@@ -11,25 +11,46 @@ LOSS = "Options of the loss"
 IMAGES = "Images"
 OUTPUT = "Output"
 
-Alpha = Annotated[
-    float, typer.Option(min=0, max=1, help="Weight of Specific, the edges, against General.", rich_help_panel=LOSS)
+Preset = Annotated[
+    Literal["original", "training", "perceptual"] | None,
+    typer.Option(
+        help="All four options below by what they are for. original: what torch-blursim computes. training: a loss for "
+        "networks. perceptual: ranks blurred photos as people do.",
+        show_default=False,
+        rich_help_panel=LOSS,
+    ),
 ]
-KernelSize = Annotated[int, typer.Option(help="Side of the Sobel kernel.", metavar="3|5|7", rich_help_panel=LOSS)]
+Alpha = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        max=1,
+        help="Weight of Specific, the edges, against General.",
+        show_default="0.9",
+        rich_help_panel=LOSS,
+    ),
+]
+KernelSize = Annotated[
+    int | None,
+    typer.Option(help="Side of the Sobel kernel.", metavar="3|5|7", show_default="5", rich_help_panel=LOSS),
+]
 Spectrum = Annotated[
-    _checks.Spectrum,
+    _checks.Spectrum | None,
     typer.Option(
         help="What General compares of each frequency. magnitude: its strength, blind to shifts. complex: its place, "
         "too. complex_l1: the same without squares, so that weak frequencies count. log: its strength by ratio, so "
         "that fine detail counts; blind to brightness.",
+        show_default="magnitude",
         rich_help_panel=LOSS,
     ),
 ]
 Normalization = Annotated[
-    _checks.Normalization,
+    _checks.Normalization | None,
     typer.Option(
         help="area: as published; changes with the size of images. rms: the same at every size. relative: over the "
         "target's own contrast and edges, to be compared between sizes and scenes; not the same with the two images "
         "exchanged.",
+        show_default="area",
         rich_help_panel=LOSS,
     ),
 ]

@@ -1,72 +1,15 @@
 """Two images, or several, of one shape and dtype, read as the options say."""
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from blursim_jax import _checks
-from blursim_jax.cli.files import UserError, printable
+from blursim_jax.cli.files import printable
 from blursim_jax.cli.fitting import fit
 from blursim_jax.cli.images import Picture, read
-
-
-class Settings(NamedTuple):
-    """Options of the loss, and of reading images. Without `data_range`, the bit depth of the files sets it."""
-
-    alpha: float
-    sobel_kernel_size: Any
-    spectrum: Any
-    normalization: Any
-    color: bool
-    data_range: float | None
-    resize: bool
-    crop: bool
-    max_pixels: int
-    crop_at: str | None = None
-    crop_border: int = 0
-    as_stored: bool = False
-
-    def check_shape(self, shape: tuple[int, ...]) -> None:
-        """Raise `UserError` if the library rejects this shape."""
-        try:
-            _checks.check_shapes(shape, shape, _checks.check_options(**self.options(1.0)))
-        except ValueError as error:
-            raise UserError(str(error)) from error
-
-    def options(self, data_range: float) -> dict[str, Any]:
-        """Return the arguments of `blursim_terms` and `blursim_maps`."""
-        return {
-            "sobel_kernel_size": self.sobel_kernel_size,
-            "spectrum": self.spectrum,
-            "normalization": self.normalization,
-            "data_range": data_range,
-            "channel_axis": -1 if self.color else None,
-        }
-
-    def mix(self, general: Any, specific: Any) -> Any:
-        """Compute BlurSim from its terms."""
-        return (1 - self.alpha) * general + self.alpha * specific
-
-
-def checked_settings(parameters: Mapping[str, Any]) -> Settings:
-    """Select and check the settings among a command's parameters.
-
-    Raises:
-        ValueError: If the library would reject an option.
-        UserError: If two options exclude each other.
-    """
-    # The command `sweep` lacks some options.
-    values = {**Settings._field_defaults, "spectrum": "magnitude", "resize": False, "crop": False, **parameters}
-    settings = Settings(**{name: values[name] for name in Settings._fields})
-    settings = settings._replace(crop=settings.crop or settings.crop_at is not None)
-    _checks.check_options(**settings.options(1.0 if settings.data_range is None else settings.data_range))
-    _checks.check_alpha(settings.alpha)
-    if settings.resize and settings.crop:
-        raise UserError(f"--resize and --crop{'-at' if settings.crop_at else ''} exclude each other")
-    return settings
+from blursim_jax.cli.settings import Settings
 
 
 class Pair(NamedTuple):

@@ -7,7 +7,8 @@ import numpy as np
 from skimage.metrics import structural_similarity
 
 from blursim_jax.cli.files import UserError
-from blursim_jax.cli.pairs import Pair, Settings
+from blursim_jax.cli.pairs import Pair
+from blursim_jax.cli.settings import Settings
 
 TOO_LARGE = "values are too large for float32; --data-range says what is white"
 # Side of the window of SSIM: a Gaussian of sigma 1.5 that ends at 3.5 sigma, as published.

@@ -10,7 +10,7 @@ from scipy import ndimage
 from blursim_jax import blursim_terms
 from blursim_jax._checks import SPECTRA
 from blursim_jax.cli.files import write_table
-from blursim_jax.cli.pairs import Settings
+from blursim_jax.cli.settings import Settings
 
 # The settings that are written beside the scores.
 OPTIONS = "normalization", "sobel_kernel_size", "alpha", "color", "crop_border"
