@@ -380,7 +380,7 @@ def test_figures_show_what_they_say() -> None:
         np.testing.assert_allclose(
             np.asarray(shown[title]), np.asarray(values), rtol=FLOAT32.rounded, atol=FLOAT32.rounded, err_msg=title
         )
-    table = figures.draw_matrix(np.array([[0, 0.25], [0.5, 0]]), [a, b], 1.0, ["a", "b"])
+    table = figures.draw_matrix(np.array([[0, 0.25], [0.5, 0]]), [a, b], 1.0, ["a", "b"], settings)
     texts = [axes.texts[0].get_text() for axes in table.axes if axes.texts]
     assert texts[1:] == ["0", "0.25", "0.5", "0"]
 

@@ -364,7 +364,8 @@ def test_predictors_in_tiles(tmp_path: Path, byteorder: str, depth: str, planar:
     options = (PLANAR if planar else RGB) | {"compression": "zlib", "tile": (16, 32), "metadata": None}
     tags = [(65317, 3, 1, 3, True)]
     array = np.moveaxis(stored, -1, 0) if planar else stored
-    tifffile.imwrite(tmp_path / "a.tif", array, byteorder=byteorder, extratags=tags, **options)
+    options |= {"byteorder": byteorder}
+    tifffile.imwrite(tmp_path / "a.tif", array, extratags=tags, **options)
     content = (tmp_path / "a.tif").read_bytes()
     for layout, old, new in (
         ("HHIH", (65317, 3, 1, 3), (317, 3, 1, 3)),

@@ -77,7 +77,7 @@ def test_figures_have_the_notes() -> None:
     pair = Pair(NOISE[..., 0], NOISE[..., 1], 255.0, ("a$b: 16 bits", "long " * 99))
     drawn = [
         figures.draw_comparison(pair, settings, score(pair, settings), ("a", "b")),
-        figures.draw_matrix(np.zeros((2, 2)), pair[:2], 255.0, ["a", "b"], pair.notes),
+        figures.draw_matrix(np.zeros((2, 2)), pair[:2], 255.0, ["a", "b"], settings, pair.notes),
     ]
     for figure in drawn:
         text = figure.get_supxlabel()

@@ -13,8 +13,10 @@ from blursim_jax.cli.settings import checked_settings
 
 def compare(
     context: typer.Context,
-    prediction: Annotated[Path, typer.Argument(help="The image to judge.", show_default=False)],
-    target: Annotated[Path, typer.Argument(help="The image that it should be.", show_default=False)],
+    predictions: Annotated[
+        list[Path], typer.Argument(help="The images to judge.", metavar="PREDICTION...", show_default=False)
+    ],
+    target: Annotated[Path, typer.Argument(help="What they should be.", metavar="TARGET", show_default=False)],
     preset: options.Preset = None,
     alpha: options.Alpha = None,
     sobel_kernel_size: options.KernelSize = None,
@@ -33,7 +35,7 @@ def compare(
     force: options.Force = False,
     fail_above: options.FailAbove = None,
 ) -> int:
-    """Compare two images: BlurSim and its terms, with MSE, PSNR and SSIM beside them.
+    """Compare one image or several with a target: BlurSim and its terms, with MSE, PSNR and SSIM beside them.
 
     Of two restorations the one with the lower BlurSim, under the same options, is nearer to the target.
 
@@ -41,28 +43,35 @@ def compare(
 
     blursim compare restored.png sharp.png
 
-    blursim compare restored.png sharp.png --spectrum log --normalization relative --alpha 0.8 --figure where.png
+    blursim compare restored.png sharp.png --preset perceptual --figure where.png
+
+    blursim compare slight.png restored.png strong.png sharp.png --preset perceptual
 
     blursim compare restored.png sharp.png --json --fail-above 0.05
     """
     from blursim_jax.cli import console, pairs, scores
 
     settings = checked_settings(context.params)
-    check_outputs(figure, force=force, inputs=(prediction, target))
+    check_outputs(figure, force=force, inputs=(*predictions, target))
+    if figure is not None and len(predictions) > 1:
+        raise UserError(f"--figure draws one prediction, got {len(predictions)}")
     check_drawing(figure)
-    pair = pairs.read_pair(prediction, target, settings)
-    console.print_notes(pair.notes)
-    found = scores.score(pair, settings)
+    read = pairs.read_pairs(predictions, target, settings)
+    console.print_notes(read[0].notes)
+    found = [scores.score(pair, settings) for pair in read]
+    blurred = scores.score_blurred(read[0], settings) if preset else {}
     if figure is not None:
         from blursim_jax.cli import figures
 
-        figures.save(figures.draw_comparison(pair, settings, found, (prediction.name, target.name)), figure)
+        names = predictions[0].name, target.name
+        figures.save(figures.draw_comparison(read[0], settings, found[0], names), figure)
     if json:
-        content = {"prediction": str(prediction), "target": str(target), **found._asdict(), "notes": pair.notes}
-        console.print_json(content | {"options": settings._asdict()})
+        console.print_comparison_json(found, read[0].notes, blurred, (predictions, target), settings)
+    elif len(found) == 1:
+        console.print_scores(found[0], blurred, settings)
     else:
-        console.print_scores(found)
-    return console.status_of(found.value, fail_above)
+        console.print_several(found, pairs.names_of(predictions), blurred, settings)
+    return console.status_of(max(one.value for one in found), fail_above, settings)
 
 
 def matrix(
@@ -110,12 +119,12 @@ def matrix(
     if figure is not None:
         from blursim_jax.cli import figures
 
-        figures.save(figures.draw_matrix(values, arrays, white, names, notes), figure)
+        figures.save(figures.draw_matrix(values, arrays, white, names, settings, notes), figure)
     if format == "json":
         found = {"images": [str(image) for image in images], "values": values.tolist(), "notes": notes}
         console.print_json(found | {"options": settings._asdict()})
     else:
-        console.print_matrix(values, names, csv=format == "csv")
+        console.print_matrix(values, names, settings, csv=format == "csv")
 
 
 def sweep(
@@ -156,5 +165,5 @@ def sweep(
     figures.save(figures.draw_sweep(rows, settings, image.name, notes), out)
     if csv is not None:
         sweeps.write(rows, settings, notes, csv)
-    console.print_sweep(rows)
+    console.print_sweep(rows, settings)
     print(f"Wrote {' and '.join(printable(path) for path in (out, csv) if path is not None)}.")

@@ -4,7 +4,7 @@ import csv as csv_module
 import json
 import math
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,13 @@ from blursim_jax.cli.files import printable
 if TYPE_CHECKING:
     from blursim_jax.cli.reports import Summary
     from blursim_jax.cli.scores import Scores
+    from blursim_jax.cli.settings import Settings
     from blursim_jax.cli.sweeps import Level
+
+
+# Columns of tables, and the digits of those that have others than most.
+HEADS = {"general": "General", "specific": "Specific", "mse": "MSE", "psnr": "PSNR", "ssim": "SSIM"}
+DIGITS = {"psnr": ".2f", "ssim": ".4f"}
 
 
 def print_table(table: Table) -> None:
@@ -39,29 +45,81 @@ def number(value: float | None, digits: str = ".6g") -> str:
     return "-" if value is None or math.isnan(value) else format(value, digits)
 
 
-def print_scores(scores: "Scores") -> None:
+MEANING = "0 for the same image"
+
+
+def print_scores(scores: "Scores", blurred: Mapping[str, float], settings: "Settings") -> None:
     """Print BlurSim, its terms and the other metrics, one per row."""
     table = Table("", "", "", show_header=False, box=None)
-    rows = (
-        ("BlurSim", number(scores.value), "0 for the same image"),
+    rows = [
+        (settings.label, number(scores.value), MEANING),
         ("  General", number(scores.general), "difference of the spectra"),
         ("  Specific", number(scores.specific), "difference of the edges"),
+        *(("", number(value), _of_blur(sigma)) for sigma, value in blurred.items()),
         ("MSE", number(scores.mse), "for white 1"),
         ("PSNR", number(scores.psnr, ".2f"), "dB, the higher the more alike"),
         ("SSIM", number(scores.ssim, ".4f"), "1 for the same image; Gaussian window, as published"),
-    )
+    ]
     for row in rows:
         table.add_row(*row)
     print_table(table)
 
 
-def print_matrix(values: np.ndarray, names: list[str], *, csv: bool) -> None:
-    """Print the pairwise table. The CSV has all digits of float32."""
+def print_several(
+    found: "Sequence[Scores]", names: list[str], blurred: Mapping[str, float], settings: "Settings"
+) -> None:
+    """Print the scores of several predictions of one target, a row each, and mark the best of each column."""
+    from blursim_jax.cli.scores import best_of
+
+    best = best_of(list(found))
+    table = Table("", settings.label, *HEADS.values())
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, scores in zip(names, found, strict=True):
+        numbers = (
+            number(value, DIGITS.get(key, ".6g")) + ("*" if value == best.get(key) else " ")
+            for key, value in scores._asdict().items()
+        )
+        table.add_row(printable(name), *numbers)
+    print_table(table)
+    print(f"* the best of its column. {settings.label}: {MEANING}")
+    for sigma, value in blurred.items():
+        print(f"{number(value)} {_of_blur(sigma)}")
+
+
+def print_comparison_json(
+    found: "Sequence[Scores]",
+    notes: Sequence[str],
+    blurred: Mapping[str, float],
+    paths: tuple[Sequence[Path], Path],
+    settings: "Settings",
+) -> None:
+    """Print the scores of one prediction or of several as JSON."""
+    from blursim_jax.cli.scores import best_of
+
+    predictions, target = paths
+    rows = [{"prediction": str(path), **scores._asdict()} for path, scores in zip(predictions, found, strict=True)]
+    content: dict[str, Any] = {"target": str(target)}
+    if len(found) == 1:
+        content |= rows[0]
+    else:
+        best = best_of(list(found))
+        content["predictions"] = [row | {"best": [key for key in best if row[key] == best[key]]} for row in rows]
+    content |= {"blurred_target": blurred} if blurred else {}
+    print_json(content | {"notes": notes, "options": settings._asdict()})
+
+
+def _of_blur(sigma: str) -> str:
+    return f"would be this target under a blur of sigma {sigma}"
+
+
+def print_matrix(values: np.ndarray, names: list[str], settings: "Settings", *, csv: bool) -> None:
+    """Print the pairwise table. The CSV has all digits of float32, and the preset in its corner."""
     if csv:
         rows = [[name, *(f"{value:.9g}" for value in row)] for name, row in zip(names, values, strict=True)]
-        csv_module.writer(sys.stdout, lineterminator="\n").writerows([["", *names], *rows])
+        csv_module.writer(sys.stdout, lineterminator="\n").writerows([[settings.preset or "", *names], *rows])
         return
-    table = Table("", "", *(str(i) for i in range(1, len(names) + 1)))
+    table = Table("", settings.label, *(str(i) for i in range(1, len(names) + 1)))
     for column in (table.columns[0], *table.columns[2:]):
         column.justify = "right"
     for i, (name, row) in enumerate(zip(names, values, strict=True), 1):
@@ -69,10 +127,11 @@ def print_matrix(values: np.ndarray, names: list[str], *, csv: bool) -> None:
     print_table(table)
 
 
-def print_sweep(rows: "Sequence[Level]") -> None:
+def print_sweep(rows: "Sequence[Level]", settings: "Settings") -> None:
     """Print BlurSim for every spectrum, at the middle level of every distortion."""
     levels = {row.distortion: [r.level for r in rows if r.distortion == row.distortion] for row in rows}
-    table = Table("", *(f"--spectrum {row.spectrum}" for row in rows[:3]))
+    spectra = dict.fromkeys(row.spectrum for row in rows)
+    table = Table(settings.label, *(f"--spectrum {spectrum}" for spectrum in spectra))
     for column in table.columns[1:]:
         column.justify = "right"
     for distortion, all_levels in levels.items():
@@ -82,9 +141,9 @@ def print_sweep(rows: "Sequence[Level]") -> None:
     print_table(table)
 
 
-def print_summary(summary: "Summary", outputs: list[Path]) -> None:
+def print_summary(summary: "Summary", outputs: list[Path], settings: "Settings") -> None:
     """Print the mean, median, deciles, worst pairs and errors."""
-    table = Table("", "BlurSim", show_header=True)
+    table = Table("", settings.label, show_header=True)
     table.columns[1].justify = "right"
     table.add_row(f"mean of {summary.scored}", number(summary.mean))
     for i, decile in enumerate(summary.deciles, 1):
@@ -110,11 +169,11 @@ def print_summary(summary: "Summary", outputs: list[Path]) -> None:
     print(f"Wrote {' and '.join(printable(path) for path in outputs)}.")
 
 
-def status_of(value: float | None, limit: float | None) -> int:
+def status_of(value: float | None, limit: float | None, settings: "Settings") -> int:
     """Return the exit status for a value. If it is 1, print the reason on stderr."""
     if limit is None or value is None or value <= limit:
         return 0
-    print(f"BlurSim {value:.6g} is above --fail-above {limit:.6g}", file=sys.stderr)
+    print(f"{settings.label} {value:.6g} is above --fail-above {limit:.6g}", file=sys.stderr)
     return 1
 
 

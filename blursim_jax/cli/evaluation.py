@@ -79,6 +79,6 @@ def evaluate(
     if json:
         console.print_json(summary._asdict() | {"notes": run.notes} | {"options": settings._asdict()})
     else:
-        console.print_summary(summary, [path for path in (out, report) if path is not None])
-    status = console.status_of(summary.mean, fail_above)
+        console.print_summary(summary, [path for path in (out, report) if path is not None], settings)
+    status = console.status_of(summary.mean, fail_above, settings)
     return 2 if summary.failed else status

@@ -66,7 +66,7 @@ def draw_comparison(pair: Pair, settings: Settings, scores: Scores, names: Seque
     title = f"difference of spectra ({settings.spectrum}){'' if logarithmic else ', log10'}"
     figure.colorbar(_show(at_which, values, title, frequencies=True, cmap="cividis"), ax=at_which, shrink=0.85)
     figure.suptitle(
-        f"BlurSim {scores.value:.5g} = {1 - settings.alpha:.3g} * General {scores.general:.5g} + "
+        f"{settings.label} {scores.value:.5g} = {1 - settings.alpha:.3g} * General {scores.general:.5g} + "
         f"{settings.alpha:.3g} * Specific {scores.specific:.5g}     "
         f"PSNR {scores.psnr:.2f} dB" + ("" if np.isnan(scores.ssim) else f"     SSIM {scores.ssim:.4f}")
     )
@@ -75,7 +75,12 @@ def draw_comparison(pair: Pair, settings: Settings, scores: Scores, names: Seque
 
 
 def draw_matrix(
-    values: np.ndarray, images: Sequence[np.ndarray], white: float, names: Sequence[str], notes: Sequence[str] = ()
+    values: np.ndarray,
+    images: Sequence[np.ndarray],
+    white: float,
+    names: Sequence[str],
+    settings: Settings,
+    notes: Sequence[str] = (),
 ) -> Figure:
     """Draw the pairwise table as a heat map, with a thumbnail per row and column."""
     count = len(names)
@@ -105,7 +110,7 @@ def draw_matrix(
                 axes.set_axis_off()
                 axes.text(0.5, 0.5, "row: prediction\ncolumn: target", ha="center", va="center", fontsize=9)
     if drawn is not None:
-        figure.colorbar(drawn, ax=grid[:, -1].tolist(), label="BlurSim", aspect=40)
+        figure.colorbar(drawn, ax=grid[:, -1].tolist(), label=settings.label, aspect=40)
     _write_notes(figure, notes)
     return figure
 
@@ -127,7 +132,7 @@ def draw_sweep(rows: Sequence[Level], settings: Settings, name: str, notes: Sequ
                 axes.set_xlabel(distortion)
         line[0].set_ylabel(f"--spectrum {spectrum}")
     handles, _ = grid[0, 0].get_legend_handles_labels()
-    labels = f"BlurSim, alpha {settings.alpha:.3g}", "General", "Specific"
+    labels = f"{settings.label}, alpha {settings.alpha:.3g}", "General", "Specific"
     figure.legend(handles, labels, loc="outside upper right", ncols=3)
     figure.suptitle(
         f"{_short(name)} against itself, distorted (--normalization {settings.normalization}, "

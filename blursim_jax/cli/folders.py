@@ -121,7 +121,8 @@ class Run:
             return pair
 
         def kept(rows: "list[Row]") -> list[Kept]:
-            return [Kept(row, stamps.pop(row.name)) for row in rows]
+            preset = self.settings.preset or ""
+            return [Kept(row._replace(preset=preset), stamps.pop(row.name)) for row in rows]
 
         for name, future in _in_order(read, missing, threads):
             try:

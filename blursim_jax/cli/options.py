@@ -115,7 +115,8 @@ FailAbove = Annotated[
     float | None,
     typer.Option(
         min=0,
-        help="Exit with 1 if BlurSim (of folders: its mean; errors still give 2) is above this.",
+        help="Exit with 1 if BlurSim is above this: of several images the largest, of folders the mean; errors "
+        "still give 2.",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -23,8 +23,14 @@ class Pair(NamedTuple):
 
 def read_pair(prediction: Path, target: Path, settings: Settings) -> Pair:
     """Read two images. Resize or crop them as the settings say."""
-    arrays, data_range, notes = read_all([prediction, target], settings, model=1)
-    return Pair(arrays[0], arrays[1], data_range, notes)
+    (pair,) = read_pairs([prediction], target, settings)
+    return pair
+
+
+def read_pairs(predictions: list[Path], target: Path, settings: Settings) -> list[Pair]:
+    """Read predictions of one target. All get the same size, so that their scores are of the same part of it."""
+    arrays, data_range, notes = read_all([*predictions, target], settings, model=-1)
+    return [Pair(array, arrays[-1], data_range, notes) for array in arrays[:-1]]
 
 
 def read_all(paths: list[Path], settings: Settings, model: int) -> tuple[list[np.ndarray], float, tuple[str, ...]]:

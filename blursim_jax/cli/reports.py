@@ -87,11 +87,11 @@ def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
     numbers: list[tuple[str, float | None]] = [("mean", summary.mean)]
     for i, value in enumerate(summary.deciles, 1):
         numbers.append(("median" if i == 5 else f"{10 * i} % are at most", value))
-    parts.append(f"<h2>BlurSim of {summary.scored} pairs</h2><table>")
+    parts.append(f"<h2>{_text(run.settings.label)} of {summary.scored} pairs</h2><table>")
     parts += [_row(name, "-" if value is None else f"{value:.6g}") for name, value in numbers]
     parts.append("</table>")
     if summary.scored:
-        parts.append(_figure("How values are spread", _histogram(rows)))
+        parts.append(_figure("How values are spread", _histogram(rows, run.settings.label)))
     if summary.failed:
         parts.append(f"<h2>{summary.failed} pair{'s' * (summary.failed > 1)} could not be compared</h2><table>")
         parts += [f"<tr><td>{_text(x['name'])}</td><td>{_text(x['error'])}</td></tr>" for x in summary.errors]
@@ -129,7 +129,7 @@ def _comparison(run: "Run", name: str) -> bytes:
     return figures.to_png(figures.draw_comparison(pair, run.settings, found, [file.name for file in files]))
 
 
-def _histogram(rows: "list[Row]") -> bytes:
+def _histogram(rows: "list[Row]", label: str) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -139,7 +139,7 @@ def _histogram(rows: "list[Row]") -> bytes:
     axes = figure.subplots()
     values = [float(row.value) for row in rows if not row.error]
     axes.hist(values, bins=min(40, max(5, len(values) // 5)), color="#0072b2")
-    axes.set(xlabel="BlurSim", ylabel="pairs")
+    axes.set(xlabel=label, ylabel="pairs")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return to_png(figure)
 

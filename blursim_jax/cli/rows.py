@@ -21,6 +21,7 @@ class Row(NamedTuple):
     psnr: str = ""
     height: str = ""
     width: str = ""
+    preset: str = ""
     notes: str = ""
     error: str = ""
 

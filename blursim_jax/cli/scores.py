@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 from skimage.metrics import structural_similarity
 
 from blursim_jax.cli.files import UserError
@@ -13,6 +14,10 @@ from blursim_jax.cli.settings import Settings
 TOO_LARGE = "values are too large for float32; --data-range says what is white"
 # Side of the window of SSIM: a Gaussian of sigma 1.5 that ends at 3.5 sigma, as published.
 WINDOW = 11
+# Blurs of a target that values are compared with.
+SIGMAS = 1, 2, 4
+# The scores of which the highest is the best.
+HIGH = "psnr", "ssim"
 
 
 class Scores(NamedTuple):
@@ -27,6 +32,18 @@ class Scores(NamedTuple):
     mse: float
     psnr: float
     ssim: float
+
+
+class Comparison(NamedTuple):
+    """The scores of two files, as `Scores` has them, and notes on what was done to the images."""
+
+    value: float
+    general: float
+    specific: float
+    mse: float
+    psnr: float
+    ssim: float
+    notes: tuple[str, ...]
 
 
 def score(pair: Pair, settings: Settings) -> Scores:
@@ -50,6 +67,23 @@ def score_all(arrays: list[np.ndarray], white: float, settings: Settings) -> np.
     settings.check_shape(arrays[0].shape)
     options = settings.options(white)
     return np.array([[float(blursim(a, b, alpha=settings.alpha, **options)) for b in arrays] for a in arrays])
+
+
+def score_blurred(pair: Pair, settings: Settings) -> dict[str, float]:
+    """Compute BlurSim of the target blurred, by the sigma of the blur in pixels: a scale to read values by."""
+    from blursim_jax import blursim
+
+    options = settings.options(pair.data_range)
+    target = pair.target.astype(np.float32)
+    blurred = {sigma: ndimage.gaussian_filter(target, [sigma, sigma, 0][: target.ndim]) for sigma in SIGMAS}
+    return {str(s): float(blursim(x, target, alpha=settings.alpha, **options)) for s, x in blurred.items()}
+
+
+def best_of(found: list[Scores]) -> dict[str, float]:
+    """Return the best of every score: the highest PSNR and SSIM, and of the others the lowest."""
+    columns = {name: [getattr(scores, name) for scores in found] for name in Scores._fields}
+    known = {name: [x for x in values if not math.isnan(x)] for name, values in columns.items()}
+    return {name: (max if name in HIGH else min)(values) for name, values in known.items() if values}
 
 
 def psnr_of(mse: float) -> float:

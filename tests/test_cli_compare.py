@@ -1,0 +1,181 @@
+"""`blursim` with presets, and with several predictions of one target."""
+
+# ruff: noqa: E402
+from frameworks import require
+
+require("jax", "typer", "PIL", "tifffile", "skimage", "matplotlib")
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from blursim_command import call, grey, run
+from cases import FLOAT32
+from PIL import Image
+from scipy import ndimage
+from skimage import data
+
+from blursim_jax import blursim
+from blursim_jax.cli import figures
+from blursim_jax.cli.settings import checked_settings
+
+SHARP = data.astronaut()[:96, :128]
+# As the documentation has them.
+PRESETS: dict[str, dict[str, Any]] = {
+    "original": {"alpha": 0.9, "sobel_kernel_size": 5, "spectrum": "complex", "normalization": "area"},
+    "training": {"alpha": 0.15, "sobel_kernel_size": 5, "spectrum": "complex_l1", "normalization": "rms"},
+    "perceptual": {"alpha": 0.8, "sobel_kernel_size": 5, "spectrum": "log", "normalization": "relative"},
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A photo, three that are blurred, and folders of them."""
+    out = tmp_path_factory.mktemp("images")
+    for name, sigma in {"sharp": 0, "slight": 0.7, "middling": 1.5, "strong": 3}.items():
+        Image.fromarray(ndimage.gaussian_filter(SHARP, (sigma, sigma, 0))).save(out / f"{name}.png")
+    for name in ("results", "targets"):
+        (out / name).mkdir()
+        (out / name / "1.png").write_bytes((out / ("slight.png" if name == "results" else "sharp.png")).read_bytes())
+    return out
+
+
+def printed(capsys: pytest.CaptureFixture[str], *arguments: Any) -> Any:
+    capsys.readouterr()
+    call(*arguments)
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_sets_all_four_options(folder: Path, preset: str, capsys: pytest.CaptureFixture[str]) -> None:
+    images = folder / "slight.png", folder / "sharp.png"
+    found = json.loads(printed(capsys, "compare", *images, "--json", "--preset", preset))
+    a, b = map(grey, images)
+    assert found["value"] == pytest.approx(float(blursim(a, b, data_range=255.0, **PRESETS[preset])), rel=FLOAT32.value)
+    assert found["options"]["preset"] == preset
+    assert {name: found["options"][name] for name in PRESETS[preset]} == PRESETS[preset]
+    scale = {s: ndimage.gaussian_filter(b, int(s)) for s in ("1", "2", "4")}
+    expected = {s: float(blursim(x, b, data_range=255.0, **PRESETS[preset])) for s, x in scale.items()}
+    assert found["blurred_target"] == pytest.approx(expected, rel=1e-4)
+    without = json.loads(printed(capsys, "compare", *images, "--json"))
+    assert "blurred_target" not in without and without["options"]["preset"] is None
+
+
+def test_the_name_of_the_preset_is_in_every_form_of_output(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen, images = ["--preset", "perceptual"], [folder / "slight.png", folder / "sharp.png"]
+    text = printed(capsys, "compare", *images, *chosen)
+    assert text.split()[:2] == ["BlurSim", "(perceptual)"]
+    scale = [line.split() for line in text.splitlines() if "blur of sigma" in line]
+    assert [line[-1] for line in scale] == ["1", "2", "4"] and float(scale[0][0]) < float(scale[1][0])
+    assert "BlurSim (perceptual)" in printed(capsys, "compare", images[0], *images, *chosen)
+    assert "BlurSim (perceptual)" in printed(capsys, "matrix", *images, *chosen)
+    assert printed(capsys, "matrix", *images, *chosen, "--format", "csv").startswith("perceptual,slight.png,")
+    found = json.loads(printed(capsys, "matrix", *images, *chosen, "--format", "json"))
+    assert found["options"]["preset"] == "perceptual"
+    folders, table, report = (folder / "results", folder / "targets"), tmp_path / "a.csv", tmp_path / "a.html"
+    text = printed(capsys, "evaluate", *folders, *chosen, "--out", table, "--report", report)
+    assert "BlurSim (perceptual)" in text
+    (row,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    assert row["preset"] == "perceptual"
+    expected = blursim(*map(grey, images), data_range=255.0, **PRESETS["perceptual"])
+    assert float(row["value"]) == pytest.approx(float(expected), rel=FLOAT32.rounded)
+    page = report.read_text(encoding="utf-8")
+    assert "<h2>BlurSim (perceptual) of 1 pairs</h2>" in page and "--preset perceptual" in page
+    found = json.loads(printed(capsys, "evaluate", *folders, *chosen, "--out", table, "--force", "--json"))
+    assert found["options"]["preset"] == "perceptual"
+    curves = ["--out", tmp_path / "a.png", "--csv", tmp_path / "b.csv"]
+    text = printed(capsys, "sweep", images[1], *chosen, *curves)
+    assert "BlurSim (perceptual)" in text and text.count("--spectrum ") == 4
+    rows = list(csv.DictReader((tmp_path / "b.csv").read_text(encoding="utf-8").splitlines()))
+    assert {(x["preset"], x["alpha"], x["normalization"]) for x in rows} == {("perceptual", "0.8", "relative")}
+    status = run("compare", *images, *chosen, "--fail-above", 0)
+    assert status.returncode == 1 and status.stderr.startswith("BlurSim (perceptual) 0.")
+
+
+def test_the_name_of_the_preset_is_in_figures(folder: Path) -> None:
+    from blursim_jax.cli import pairs, scores, sweeps
+
+    parameters = {"preset": "training", "color": False, "data_range": None, "max_pixels": 10**6}
+    settings = checked_settings(parameters)
+    pair = pairs.read_pair(folder / "slight.png", folder / "sharp.png", settings)
+    figure = figures.draw_comparison(pair, settings, scores.score(pair, settings), ("a", "b"))
+    assert figure.get_suptitle().startswith("BlurSim (training) ")
+    figure = figures.draw_matrix(np.eye(2), pair[:2], 255.0, ["a", "b"], settings)
+    assert "BlurSim (training)" in [axes.get_ylabel() for axes in figure.axes]
+    figure = figures.draw_sweep(sweeps.sweep(pair.target / 255, settings), settings, "a")
+    assert "BlurSim (training), alpha 0.15" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def test_several_predictions_and_the_best(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = "middling.png", "slight.png", "strong.png"
+    images = [folder / name for name in names]
+    found = json.loads(printed(capsys, "compare", *images, folder / "sharp.png", "--json"))
+    assert found["target"] == str(folder / "sharp.png")
+    scores = "value", "general", "specific", "mse", "psnr", "ssim"
+    for image, row in zip(images, found["predictions"], strict=True):
+        alone = json.loads(printed(capsys, "compare", image, folder / "sharp.png", "--json"))
+        assert row["prediction"] == str(image)
+        assert {name: row[name] for name in scores} == {name: alone[name] for name in scores}
+    assert [row["best"] for row in found["predictions"]] == [[], list(scores), []]
+    text = printed(capsys, "compare", *images, folder / "sharp.png")
+    rows = [line.replace("│", " ").split() for line in text.splitlines() if ".png" in line]
+    assert [row[0] for row in rows] == list(names)
+    assert [all(number.endswith("*") for number in row[1:]) for row in rows] == [False, True, False]
+    assert [any("*" in number for number in row) for row in rows] == [False, True, False]
+    assert float(rows[1][1].rstrip("*")) == pytest.approx(found["predictions"][1]["value"], rel=1e-5)
+    assert "* the best of its column" in text
+
+
+def test_several_are_compared_on_one_part(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One that lacks the hard part of the target has no advantage."""
+    Image.fromarray(SHARP[:64, :64]).save(tmp_path / "cut.png")
+    Image.fromarray(SHARP).save(tmp_path / "whole.png")
+    images = tmp_path / "cut.png", tmp_path / "whole.png", folder / "slight.png"
+    found = json.loads(printed(capsys, "compare", *images, folder / "sharp.png", "--json", "--crop-at", "top-left"))
+    assert found["notes"] == ["cropped to the top-left 64x64"]
+    assert [row["value"] for row in found["predictions"]][:2] == [0, 0]
+    assert [len(row["best"]) for row in found["predictions"]] == [6, 6, 0]
+    a, b = (grey(path)[:64, :64] for path in (images[2], folder / "sharp.png"))
+    assert found["predictions"][2]["value"] == pytest.approx(float(blursim(a, b, data_range=255.0)), rel=FLOAT32.value)
+
+
+def test_the_largest_of_several_decides(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = folder / "slight.png", folder / "strong.png", folder / "sharp.png"
+    values = [row["value"] for row in json.loads(printed(capsys, "compare", *images, "--json"))["predictions"]]
+    assert call("compare", *images, "--fail-above", np.mean(values)) == 1
+    assert call("compare", *images, "--fail-above", 2 * max(values)) == 0
+
+
+WRONG = [
+    (["--preset", "sharp"], "Invalid value for '--preset'"),
+    (["--preset", "training", "--alpha", "0.15"], "--preset and --alpha exclude each other: a preset sets it"),
+    (["--preset", "training", "--sobel-kernel-size", "3"], "--preset and --sobel-kernel-size exclude each other"),
+    (["--spectrum", "log", "--preset", "original"], "--preset and --spectrum exclude each other: a preset sets it"),
+    (["--normalization", "area", "--preset", "original"], "--preset and --normalization exclude each other"),
+]
+
+
+@pytest.mark.parametrize(("options", "says"), WRONG)
+@pytest.mark.parametrize("command", ["compare", "matrix", "evaluate", "sweep"])
+def test_wrong_presets(folder: Path, tmp_path: Path, command: str, options: list, says: str) -> None:
+    if command == "sweep" and "--spectrum" in options:
+        says = "No such option"
+    images = {"evaluate": [folder / "results", folder / "targets"], "sweep": [folder / "sharp.png"]}
+    given = images.get(command, [folder / "slight.png", folder / "sharp.png"])
+    with pytest.raises(Exception) as raised:
+        call(command, *given, *options, *(["--out", tmp_path / "a.png"] if command in images else []))
+    error: Any = raised.value
+    assert says in (error.format_message() if hasattr(error, "format_message") else str(error))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_figure_draws_one_prediction(folder: Path, tmp_path: Path) -> None:
+    images = folder / "slight.png", folder / "strong.png", folder / "sharp.png"
+    found = run("compare", *images, "--figure", tmp_path / "a.png")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert found.stderr == "Error: --figure draws one prediction, got 2\n" and list(tmp_path.iterdir()) == []
