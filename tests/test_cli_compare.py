@@ -6,6 +6,7 @@ from frameworks import require
 require("jax", "typer", "PIL", "tifffile", "skimage", "matplotlib")
 
 import csv
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,12 @@ import pytest
 from blursim_command import call, grey, run
 from cases import FLOAT32
 from PIL import Image
+from processes import run_code
 from scipy import ndimage
 from skimage import data
 
 from blursim_jax import blursim
-from blursim_jax.cli import figures
+from blursim_jax.cli import compare_files, figures
 from blursim_jax.cli.settings import checked_settings
 
 SHARP = data.astronaut()[:96, :128]
@@ -149,6 +151,68 @@ def test_the_largest_of_several_decides(folder: Path, capsys: pytest.CaptureFixt
     values = [row["value"] for row in json.loads(printed(capsys, "compare", *images, "--json"))["predictions"]]
     assert call("compare", *images, "--fail-above", np.mean(values)) == 1
     assert call("compare", *images, "--fail-above", 2 * max(values)) == 0
+
+
+# From Python.
+
+
+def test_from_python_as_on_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(SHARP[:88, :120]).save(tmp_path / "cut.png")
+    cases: list[tuple[Path, dict[str, Any], list[str]]] = [
+        (folder / "slight.png", {}, []),
+        (folder / "slight.png", {"preset": "training", "color": True}, ["--preset", "training", "--color"]),
+        (folder / "slight.png", {"alpha": 0.3, "spectrum": "log"}, ["--alpha", "0.3", "--spectrum", "log"]),
+        (tmp_path / "cut.png", {"crop": True}, ["--crop"]),
+        (
+            tmp_path / "cut.png",
+            {"crop_at": "bottom-right", "crop_border": 3},
+            ["--crop-at", "bottom-right", "--crop-border", "3"],
+        ),
+        (tmp_path / "cut.png", {"resize": True, "data_range": 200}, ["--resize", "--data-range", "200"]),
+    ]
+    for path, options, flags in cases:
+        found = compare_files(str(path), folder / "sharp.png", **options)
+        output = json.loads(printed(capsys, "compare", path, folder / "sharp.png", "--json", *flags))
+        names = "value", "general", "specific", "mse", "psnr", "ssim"
+        assert {name: getattr(found, name) for name in names} == {name: output[name] for name in names}
+        assert list(found.notes) == output["notes"]
+    same = compare_files(folder / "sharp.png", folder / "sharp.png")
+    assert same == (0, 0, 0, 0, np.inf, 1, ())
+
+
+def test_from_python_there_are_the_options_of_the_command() -> None:
+    from blursim_jax.cli.commands import compare
+
+    of_command = inspect.signature(compare).parameters
+    of_function = inspect.signature(compare_files).parameters
+    left = {"context", "predictions", "figure", "json", "force", "fail_above"}
+    assert of_function.keys() - {"prediction"} == of_command.keys() - left
+    for name, parameter in of_function.items():
+        if name not in ("prediction", "target"):
+            assert parameter.kind is parameter.KEYWORD_ONLY and parameter.default == of_command[name].default
+            assert f"        {name}: " in inspect.getsource(compare_files)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({}, r"none.png: No such file or directory$"),
+        ({"preset": "sharp"}, r"^--preset: expected one of original, training, perceptual, got sharp$"),
+        ({"crop_at": "left"}, r"^--crop-at: expected one of middle, .*, got left$"),
+        ({"crop_border": -1}, r"^--crop-border: expected 0 or more, got -1$"),
+        ({"max_pixels": 0}, r"^--max-pixels: expected 1 or more, got 0$"),
+        ({"spectrum": "sharp"}, r"^spectrum: expected"),
+        ({"preset": "training", "alpha": 0.5}, r"^--preset and --alpha exclude each other: a preset sets it$"),
+    ],
+)
+def test_from_python_errors_are_exceptions(folder: Path, options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        compare_files(folder / ("slight.png" if options else "none.png"), folder / "sharp.png", **options)
+
+
+def test_an_import_of_the_function_loads_nothing_slow() -> None:
+    code = "import sys; from blursim_jax.cli import compare_files; print({'jax', 'numpy', 'PIL'} & set(sys.modules))"
+    assert run_code(code).stdout == "set()\n"
 
 
 WRONG = [

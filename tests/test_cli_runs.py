@@ -9,12 +9,13 @@ import csv
 import io
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from blursim_command import call
+from blursim_command import call, run
 from PIL import Image
 from processes import run_code
 
@@ -257,3 +258,194 @@ def test_links_to_folders_and_hidden_images_are_named(
         (tmp_path / name / "linked").symlink_to(more)
     with pytest.raises(Exception, match=r"^no images .* in .*a; left out 1 link to a folder, as .*a/linked$"):
         call("evaluate", tmp_path / "a", tmp_path / "b", "--out", tmp_path / "none.csv")
+
+
+# Lists of pairs.
+
+
+def listed(path: Path, *lines: str, encoding: str = "utf-8") -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding=encoding)
+    return path
+
+
+def mse_of(one: Path, other: Path) -> float:
+    a, b = (np.asarray(Image.open(io.BytesIO(path.read_bytes()))).astype(float) for path in (one, other))
+    return float(np.mean((a - b) ** 2) / 255**2)
+
+
+def test_a_list_of_pairs_shares_targets(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    save(folders[0] / "deep" / "6.png", 6)
+    (folders[1] / "notes.txt").write_text("")
+    table = listed(
+        tmp_path / "pairs.csv", "id,target,prediction", "a,0.png,0.png", "b, 0.png ,./1.png", "", 'c,1.png,"deep/6.png"'
+    )
+    out = tmp_path / "scores.csv"
+    assert call("evaluate", *folders, "--out", out, "--pairs", table) == 0
+    found = rows_of(out)
+    assert {name: (row["prediction"], row["target"]) for name, row in found.items()} == {
+        "0": ("0.png", "0.png"),
+        "1": ("1.png", "0.png"),
+        "deep/6": ("deep/6.png", "1.png"),
+    }
+    for row in found.values():
+        expected = mse_of(folders[0] / row["prediction"], folders[1] / row["target"])
+        assert float(row["mse"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_prediction_with_several_targets(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    """And one that differs in its suffix alone: names are long, and as many as the pairs."""
+    for lines in (("0.png,0.png", "0.png,1.png"), ("0.png,0.png", "0.bmp,1.png")):
+        Image.fromarray(np.zeros((24, 32), np.uint8)).save(folders[0] / "0.bmp")
+        table = listed(tmp_path / "pairs.csv", "prediction,target", *lines)
+        call("evaluate", *folders, "--out", tmp_path / "scores.csv", "--pairs", table, "--force")
+        names = [" against ".join(line.split(",")) for line in lines]
+        assert set(rows_of(tmp_path / "scores.csv")) == set(names)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_list_in_another_unicode_form(tmp_path: Path, encoding: str) -> None:
+    save(tmp_path / "results" / f"{DECOMPOSED}.png", 1)
+    save(tmp_path / "sharp" / f"{COMPOSED}.png", 2)
+    table = listed(tmp_path / "pairs.csv", "prediction,target", f"{COMPOSED}.png,{DECOMPOSED}.png", encoding=encoding)
+    out = tmp_path / "scores.csv"
+    assert call("evaluate", tmp_path / "results", tmp_path / "sharp", "--out", out, "--pairs", table) == 0
+    assert list(rows_of(out)) == [COMPOSED]
+
+
+def test_a_listed_run_goes_on_with_the_same_list(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = listed(tmp_path / "pairs.csv", "prediction,target", "0.png,0.png", "1.png,0.png")
+    out, arguments = tmp_path / "scores.csv", [*folders, "--out", tmp_path / "scores.csv", "--pairs", table]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows.Partial, "remove", lambda self: None)
+        call("evaluate", *arguments)
+    out.unlink()
+    with pytest.raises(Exception, match=r"has other folders or options"):
+        call("evaluate", *arguments[:-2], "--resume")
+    # A target that another line has by now is another pair.
+    listed(table, "prediction,target", "0.png,0.png", "1.png,3.png", "2.png,0.png")
+    from blursim_jax.cli import folders as module
+
+    seen, read = [], module.read_pair
+    monkeypatch.setattr(module, "read_pair", lambda a, b, settings: seen.append(a.name) or read(a, b, settings))
+    call("evaluate", *arguments, "--resume")
+    assert sorted(seen) == ["1.png", "2.png"]
+    expected = mse_of(folders[0] / "1.png", folders[1] / "3.png")
+    assert float(rows_of(out)["1"]["mse"]) == pytest.approx(expected, rel=1e-5)
+
+
+HEAD = b"prediction,target\n"
+LISTS: dict[str, tuple[bytes, str]] = {
+    "no column": (
+        b"prediction,other\n0.png,0.png\n",
+        "expected the columns prediction and target, got prediction, other",
+    ),
+    "semicolons": (
+        b"prediction;target\n0.png;0.png\n",
+        "expected the columns prediction and target, got prediction;target",
+    ),
+    "a column twice": (b"prediction,target,target\n0.png,0.png,1.png\n", "got prediction, target, target"),
+    "empty": (b"", "expected the columns prediction and target, got none"),
+    "no pairs": (HEAD, "lists no pairs"),
+    "absent": (HEAD + b"0.png,0.png\n0.png,9.png\n", "pairs.csv, line 3: FOLDER/sharp/9.png is not there"),
+    "a folder": (HEAD + b".,0.png\n", "line 2: FOLDER/results is not there"),
+    "twice": (HEAD + b"0.png,0.png\n1.png,1.png\n./0.png,x/../0.png\n", "line 4: the same pair as in line 2"),
+    "escape": (HEAD + b"../sharp/0.png,0.png\n", "line 2: expected a path in FOLDER/results, got ../sharp/0.png"),
+    "hidden escape": (HEAD + b"0.png,a/../../0.png\n", "line 2: expected a path in FOLDER/sharp, got a/../../0.png"),
+    "absolute": (HEAD + b"/etc/passwd,0.png\n", "line 2: expected a path in FOLDER/results, got /etc/passwd"),
+    "an empty cell": (HEAD + b"0.png,\n", "line 2: expected 2 cells, with a prediction and a target, got 0.png,"),
+    "too many cells": (HEAD + b"0.png,0.png,1.png\n", "line 2: expected 2 cells, with a prediction and a target, got"),
+    "too few cells": (HEAD + b"0.png\n", "line 2: expected 2 cells, with a prediction and a target, got 0.png"),
+    "Latin-1": (HEAD + b"caf\xe9.png,0.png\n", "expected a CSV in UTF-8"),
+    "UTF-16": ("prediction,target\n0.png,0.png\n".encode("utf-16"), "expected a CSV in UTF-8"),
+    "NUL": (HEAD + b"0.png\0,0.png\n", "pairs.csv"),
+    "a quote that is open": (HEAD + b'"0.png,0.png\n', "expected a CSV in UTF-8"),
+}
+
+
+@pytest.mark.parametrize(("content", "says"), LISTS.values(), ids=LISTS)
+def test_a_list_that_is_wrong_is_one_line(
+    folders: tuple[Path, Path], tmp_path: Path, content: bytes, says: str
+) -> None:
+    """Before anything is scored, and what was there stays."""
+    table, out = tmp_path / "pairs.csv", tmp_path / "scores.csv"
+    table.write_bytes(content)
+    out.write_text("mine")
+    found = run("evaluate", *folders, "--out", out, "--pairs", table, "--force")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert re.fullmatch(r"Error: .*\n", found.stderr) and says.replace("FOLDER", str(tmp_path)) in found.stderr
+    assert out.read_text() == "mine" and table.read_bytes() == content
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pairs.csv", "results", "scores.csv", "sharp"]
+
+
+def test_a_list_is_not_written_over(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    table = listed(tmp_path / "pairs.csv", "prediction,target", "0.png,0.png")
+    before = table.read_bytes()
+    for options in (["--out", table], ["--report", table], ["--out", tmp_path / "pairs"]):
+        if options[1] == tmp_path / "pairs":
+            table = table.rename(tmp_path / "pairs.partial")
+        with pytest.raises(Exception, match=r"is read; name another file to write$"):
+            call("evaluate", *folders, *options, "--pairs", table, "--force")
+        assert table.read_bytes() == before
+    with pytest.raises(Exception, match=r"none.csv: No such file or directory$"):
+        call("evaluate", *folders, "--pairs", tmp_path / "none.csv", "--out", tmp_path / "scores.csv")
+    with pytest.raises(Exception, match=r"results: Is a directory$"):
+        call("evaluate", *folders, "--pairs", folders[0], "--out", tmp_path / "scores.csv")
+
+
+# Tables.
+
+
+def test_tables_have_ssim_and_every_score_is_summed_up(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folders[0] / "5.png").write_bytes((folders[1] / "5.png").read_bytes())
+    save(folders[0] / "small.png", 1, (9, 9))
+    save(folders[1] / "small.png", 2, (9, 9))
+    (folders[0] / "0.png").write_bytes(b"")
+    out = tmp_path / "scores.csv"
+    call("evaluate", *folders, "--out", out, "--json")
+    summary, found = json.loads(capsys.readouterr().out), rows_of(out)
+    for name, row in found.items():
+        if name in "12345":
+            call("compare", folders[0] / row["prediction"], folders[1] / row["target"], "--json")
+            ssim = json.loads(capsys.readouterr().out)["ssim"]
+            assert float(row["ssim"]) == pytest.approx(ssim, rel=1e-6)
+    # Too small for a window, and not read.
+    assert found["small"]["ssim"] == found["0"]["ssim"] == "" and found["small"]["value"]
+    for name in ("value", "general", "specific", "mse", "ssim"):
+        values = [float(row[name]) for row in found.values() if row[name]]
+        assert len(values) == (5 if name == "ssim" else 6)
+        spread = summary["scores"][name]
+        assert spread["mean"] == pytest.approx(np.mean(values)) and spread["median"] == pytest.approx(np.median(values))
+        assert spread["deciles"] == pytest.approx(np.quantile(values, np.arange(1, 10) / 10).tolist())
+    assert summary["scores"]["value"] == {key: summary[key] for key in ("mean", "median", "deciles")}
+    # One pair is the same.
+    psnr = summary["scores"]["psnr"]
+    assert psnr["mean"] is None and psnr["deciles"][8] is None
+    assert psnr["median"] == pytest.approx(np.median([float(row["psnr"]) for row in found.values() if row["psnr"]]))
+    report = tmp_path / "report.html"
+    call("evaluate", *folders, "--out", out, "--force", "--report", report)
+    text = capsys.readouterr().out
+    mean = next(line for line in text.splitlines() if "mean of 6" in line).replace("│", " ").split()
+    assert [float(x) for x in mean[3:]] == pytest.approx(
+        [
+            np.mean([float(row[name]) for row in found.values() if row[name]])
+            for name in ("value", "general", "specific", "mse", "psnr", "ssim")
+        ],
+        rel=1e-3,
+    )
+    page = report.read_text(encoding="utf-8")
+    for head in ("BlurSim", "General", "Specific", "MSE", "PSNR", "SSIM"):
+        assert f"<th>{head}</th>" in page
+
+
+def test_ssim_can_be_left_out(folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    interrupted(folders, tmp_path / "scores.csv")
+    capsys.readouterr()
+    with pytest.raises(Exception, match=r"has other folders or options"):
+        call("evaluate", *folders, "--out", tmp_path / "scores.csv", "--resume", "--no-ssim")
+    call("evaluate", *folders, "--out", tmp_path / "scores.csv", "--force", "--no-ssim", "--json")
+    assert {row["ssim"] for row in rows_of(tmp_path / "scores.csv").values()} == {""}
+    assert "ssim" not in json.loads(capsys.readouterr().out)["scores"]

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from blursim_jax.cli.files import printable
+from blursim_jax.cli.scores import HEADS, best_of
 
 if TYPE_CHECKING:
     from blursim_jax.cli.reports import Summary
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from blursim_jax.cli.sweeps import Level
 
 
-# Columns of tables, and the digits of those that have others than most.
-HEADS = {"general": "General", "specific": "Specific", "mse": "MSE", "psnr": "PSNR", "ssim": "SSIM"}
+# The digits of the scores that have others than most.
 DIGITS = {"psnr": ".2f", "ssim": ".4f"}
 
 
@@ -69,8 +69,6 @@ def print_several(
     found: "Sequence[Scores]", names: list[str], blurred: Mapping[str, float], settings: "Settings"
 ) -> None:
     """Print the scores of several predictions of one target, a row each, and mark the best of each column."""
-    from blursim_jax.cli.scores import best_of
-
     best = best_of(list(found))
     table = Table("", settings.label, *HEADS.values())
     for column in table.columns[1:]:
@@ -95,8 +93,6 @@ def print_comparison_json(
     settings: "Settings",
 ) -> None:
     """Print the scores of one prediction or of several as JSON."""
-    from blursim_jax.cli.scores import best_of
-
     predictions, target = paths
     rows = [{"prediction": str(path), **scores._asdict()} for path, scores in zip(predictions, found, strict=True)]
     content: dict[str, Any] = {"target": str(target)}
@@ -143,11 +139,14 @@ def print_sweep(rows: "Sequence[Level]", settings: "Settings") -> None:
 
 def print_summary(summary: "Summary", outputs: list[Path], settings: "Settings") -> None:
     """Print the mean, median, deciles, worst pairs and errors."""
-    table = Table("", settings.label, show_header=True)
-    table.columns[1].justify = "right"
-    table.add_row(f"mean of {summary.scored}", number(summary.mean))
-    for i, decile in enumerate(summary.deciles, 1):
-        table.add_row("median" if i == 5 else f"{10 * i} % are at most", number(decile))
+    from blursim_jax.cli.reports import spread_rows
+
+    names = list(summary.scores) or ["value"]
+    table = Table("", *(HEADS.get(name, settings.label) for name in names))
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for head, values in spread_rows(summary):
+        table.add_row(head, *(number(x, DIGITS.get(name, ".6g")) for name, x in zip(names, values, strict=False)))
     for i, pair in enumerate(summary.worst):
         if i == 0:
             table.add_section()

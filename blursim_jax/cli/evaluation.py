@@ -7,7 +7,7 @@ import typer
 
 from blursim_jax.cli import options
 from blursim_jax.cli.files import check_drawing
-from blursim_jax.cli.options import MAX_PIXELS, OUTPUT
+from blursim_jax.cli.options import IMAGES, MAX_PIXELS, OUTPUT
 from blursim_jax.cli.settings import checked_settings
 
 
@@ -28,6 +28,17 @@ def evaluate(
     crop_at: options.CropAt = None,
     crop_border: options.CropBorder = 0,
     max_pixels: options.MaxPixels = MAX_PIXELS,
+    pairs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="Score the pairs of this CSV alone: columns prediction and target, paths in the two folders. A file "
+            "may be in several pairs.",
+            show_default="matched by name",
+            rich_help_panel=IMAGES,
+        ),
+    ] = None,
+    ssim: Annotated[bool, typer.Option(help="SSIM, too: most of the time of a run.", rich_help_panel=OUTPUT)] = True,
     out: Annotated[Path, options.table("The table to write: a CSV.")] = Path("blursim.csv"),
     report: Annotated[Path | None, options.table("Write a report with the worst pairs: one HTML file.")] = None,
     resume: Annotated[
@@ -62,12 +73,14 @@ def evaluate(
     blursim evaluate results/ sharp/ --out scores.csv --report scores.html --color
 
     blursim evaluate results/ sharp/ --out scores.csv --resume
+
+    blursim evaluate results/ sharp/ --out listed.csv --pairs pairs.csv
     """
     from blursim_jax.cli import console, folders, reports
 
     settings = checked_settings(context.params)
     check_drawing(report)
-    with folders.Run(predictions, targets, out, settings) as run:
+    with folders.Run(predictions, targets, out, settings, table=pairs, ssim=ssim) as run:
         run.start(report, resume=resume, force=force)
         console.print_notes(run.notes)
         rows = run.score(threads=threads, progress=console.progress)

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import IO, NoReturn
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """An error that is reported to the user in one line."""
 
 

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import itertools
+import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,15 +12,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from blursim_jax import __version__
-from blursim_jax.cli.files import Interruption, UserError, check_outputs, keyboard_interrupts, write_table
+from blursim_jax.cli.files import Interruption, UserError, check_outputs, keyboard_interrupts, printable, write_table
+from blursim_jax.cli.listing import match_listed
 from blursim_jax.cli.matching import Matches, match_folders, one_each
 from blursim_jax.cli.pairs import Pair, read_pair
 from blursim_jax.cli.rows import Kept, Partial, Row, Stamp, stamp
+from blursim_jax.cli.scores import ssim_of
 from blursim_jax.cli.settings import Settings
 
 if TYPE_CHECKING:
     from blursim_jax.cli.batches import Scored
 
+# What a batch computes of a pair, in this order.
+NUMBERS = "value", "general", "specific", "mse", "psnr"
 # Takes the number of pairs and the number already done. Yields a function that reports more pairs done.
 Progress = Callable[[int, int], AbstractContextManager[Callable[[int], None]]]
 
@@ -27,14 +32,29 @@ Progress = Callable[[int, int], AbstractContextManager[Callable[[int], None]]]
 class Run:
     """The scores of a folder of predictions against a folder of targets, in a CSV.
 
-    During the run, rows are kept in `<out>.partial`. The run may be interrupted at any time.
+    Pairs are matched by name, or are those of `table`, a CSV. During the run, rows are kept in `<out>.partial`. The run
+    may be interrupted at any time.
     """
 
-    def __init__(self, predictions: Path, targets: Path, out: Path, settings: Settings) -> None:
+    def __init__(
+        self,
+        predictions: Path,
+        targets: Path,
+        out: Path,
+        settings: Settings,
+        *,
+        table: Path | None = None,
+        ssim: bool = True,
+    ) -> None:
         self.folders, self.out, self.settings = (predictions, targets), out, settings
-        self.matches: Matches = match_folders(predictions, targets)
+        for folder in self.folders:
+            if not folder.is_dir():
+                raise UserError(f"{printable(folder)} is not a folder")
+        self.table, self._ssim = table, ssim
+        self.matches: Matches = match_listed(table, *self.folders) if table else match_folders(*self.folders)
         self.notes = self.matches.notes
-        head = [__version__, *(str(folder.absolute()) for folder in self.folders), list(settings)]
+        places = [str(path.absolute()) for path in (*self.folders, *([table] if table else []))]
+        head = [__version__, places, list(settings), ssim]
         self._partial = Partial(out.with_name(f"{out.name}.partial"), head)
         self._done: dict[str, Row] = {}
 
@@ -56,7 +76,8 @@ class Run:
             UserError: If an output exists already, if there is nothing to resume, or if another run is active.
         """
         partial = self._partial.path
-        files = list(itertools.chain.from_iterable(itertools.chain(*pair) for pair in self.matches.pairs.values()))
+        files = [path for pair in self.matches.pairs.values() for path in itertools.chain(*pair)]
+        files += [self.table] if self.table else []
         check_outputs(report, force=force, inputs=files)
         check_outputs(self.out, report, partial, force=True, inputs=files)
         if resume and not partial.exists():
@@ -113,16 +134,26 @@ class Run:
 
         batches = Batches(self.settings)
         stamps: dict[str, Stamp] = {}
+        ssims: dict[str, str] = {}
 
         def read(name: str) -> Pair:
             stamps[name] = self._stamp(name)
             pair = read_pair(*self.files_of(name), self.settings)
             self.settings.check_shape(pair.prediction.shape)
+            # Beside decoding, in as many threads. Small images have none.
+            ssim = ssim_of(pair) if self._ssim else math.nan
+            ssims[name] = "" if math.isnan(ssim) else f"{ssim:.9g}"
             return pair
 
-        def kept(rows: "list[Row]") -> list[Kept]:
-            preset = self.settings.preset or ""
-            return [Kept(row._replace(preset=preset), stamps.pop(row.name)) for row in rows]
+        def kept(rows: list[Row]) -> list[Kept]:
+            done = []
+            for row in rows:
+                files = zip(self.folders, self.matches.pairs[row.name], strict=True)
+                prediction, target = (", ".join(str(x.relative_to(folder)) for x in paths) for folder, paths in files)
+                ssim = ssims.pop(row.name, "")
+                row = row._replace(prediction=prediction, target=target, preset=self.settings.preset or "")
+                done.append(Kept(row if row.error else row._replace(ssim=ssim), stamps.pop(row.name)))
+            return done
 
         for name, future in _in_order(read, missing, threads):
             try:
@@ -155,5 +186,5 @@ def _scored(scored: "Scored") -> Row:
     if isinstance(numbers, str):
         return Row(name, error=numbers)
     height, width = pair.prediction.shape[:2]
-    values = (f"{x:.9g}" for x in numbers)
-    return Row(name, *values, height=str(height), width=str(width), notes="; ".join(pair.notes))
+    values = dict(zip(NUMBERS, (f"{x:.9g}" for x in numbers), strict=True))
+    return Row(name, **values, height=str(height), width=str(width), notes="; ".join(pair.notes))

@@ -38,8 +38,6 @@ def match_folders(predictions: Path, targets: Path) -> Matches:
     names: Names = collections.defaultdict(lambda: ([], []))
     left = _Left([], [], [])
     for i, folder in enumerate((predictions, targets)):
-        if not folder.is_dir():
-            raise UserError(f"{printable(folder)} is not a folder")
         for path in _images(folder, left):
             names[name_of(path.relative_to(folder))][i].append(path)
         if not any(pair[i] for pair in names.values()):

@@ -1,18 +1,19 @@
 """The options of the commands. Each is defined once, with its help text."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from blursim_jax import _checks
+from blursim_jax.cli import settings
 
 LOSS = "Options of the loss"
 IMAGES = "Images"
 OUTPUT = "Output"
 
 Preset = Annotated[
-    Literal["original", "training", "perceptual"] | None,
+    settings.Preset | None,
     typer.Option(
         help="All four options below by what they are for. original: what torch-blursim computes. training: a loss for "
         "networks. perceptual: ranks blurred photos as people do.",
@@ -89,7 +90,7 @@ Crop = Annotated[
     typer.Option("--crop", metavar="", help="Where sizes differ, take the size that all have.", rich_help_panel=IMAGES),
 ]
 CropAt = Annotated[
-    Literal["middle", "top-left", "top-right", "bottom-left", "bottom-right"] | None,
+    settings.Place | None,
     typer.Option(
         help="Crop, and keep this part: results that were cut or padded at right and bottom need top-left.",
         show_default="middle",

@@ -9,6 +9,7 @@ import numpy as np
 
 from blursim_jax import __version__
 from blursim_jax.cli.files import UserError, replacing
+from blursim_jax.cli.scores import HEADS, Scores
 
 if TYPE_CHECKING:
     from blursim_jax.cli.folders import Run
@@ -19,17 +20,30 @@ WORST, LISTED = 10, 20
 
 
 class Summary(NamedTuple):
-    """Counts; mean, median, nine deciles and worst pairs of BlurSim; the first errors, and the first notes on pairs."""
+    """Counts; mean, median, nine deciles and worst pairs of BlurSim; the first errors, and the first notes on pairs.
+
+    `scores` has mean, median and deciles of every score, BlurSim too.
+    """
 
     scored: int
     failed: int
     mean: float | None
     median: float | None
     deciles: list[float]
+    scores: dict[str, dict[str, Any]]
     worst: list[dict[str, Any]]
     errors: list[dict[str, str]]
     noted: int
     pair_notes: list[dict[str, str]]
+
+
+def spread_of(values: list[float]) -> dict[str, Any]:
+    """Compute mean, median and nine deciles. PSNR may be infinite."""
+    with np.errstate(invalid="ignore"):
+        deciles = np.quantile(values, np.arange(1, 10) / 10)
+    # Between two infinite values NumPy finds none.
+    deciles = np.where(np.isnan(deciles), np.inf, deciles).tolist()
+    return {"mean": float(np.mean(values)), "median": deciles[4], "deciles": deciles}
 
 
 def summarize(rows: "list[Row]") -> Summary:
@@ -37,18 +51,29 @@ def summarize(rows: "list[Row]") -> Summary:
     values = [{"name": row.name, "value": float(row.value)} for row in rows if not row.error]
     errors = [{"name": row.name, "error": row.error} for row in rows if row.error]
     noted = [{"name": row.name, "notes": row.notes} for row in rows if row.notes]
-    found = np.array([pair["value"] for pair in values])
+    columns = {name: [getattr(row, name) for row in rows if not row.error] for name in Scores._fields}
+    known = {name: [float(x) for x in column if x] for name, column in columns.items()}
+    scores = {name: spread_of(column) for name, column in known.items() if column}
+    value = scores.get("value", {"mean": None, "median": None, "deciles": []})
     return Summary(
-        scored=len(found),
+        scored=len(values),
         failed=len(errors),
-        mean=float(found.mean()) if found.size else None,
-        median=float(np.median(found)) if found.size else None,
-        deciles=np.quantile(found, np.arange(1, 10) / 10).tolist() if found.size else [],
+        **value,
+        scores=scores,
         worst=sorted(values, key=lambda pair: -pair["value"])[:WORST],
         errors=errors[:LISTED],
         noted=len(noted),
         pair_notes=noted[:LISTED],
     )
+
+
+def spread_rows(summary: Summary) -> list[tuple[str, list[float]]]:
+    """Return the rows of a table of means and deciles, a column a score."""
+    spreads = summary.scores.values()
+    names = ["median" if i == 5 else f"{10 * i} % are at most" for i in range(1, 10)]
+    rows = [(f"mean of {summary.scored}", [spread["mean"] for spread in spreads])]
+    # If nothing was scored, nothing is spread.
+    return rows + [(name, [spread["deciles"][i] for spread in spreads]) for i, name in enumerate(names) if spreads]
 
 
 # The content security policy blocks all loading, even if a file's name injects HTML.
@@ -84,11 +109,10 @@ def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
     options = " ".join(f"{name}" if value is True else f"{name} {value}" for name, value in given.items() if value)
     options = f"blursim {__version__}: {options}"
     parts.append(f"<p>{_text(run.folders[0])} against {_text(run.folders[1])}<br>{_text(options)}</p>")
-    numbers: list[tuple[str, float | None]] = [("mean", summary.mean)]
-    for i, value in enumerate(summary.deciles, 1):
-        numbers.append(("median" if i == 5 else f"{10 * i} % are at most", value))
     parts.append(f"<h2>{_text(run.settings.label)} of {summary.scored} pairs</h2><table>")
-    parts += [_row(name, "-" if value is None else f"{value:.6g}") for name, value in numbers]
+    heads = [HEADS.get(name, run.settings.label) for name in summary.scores]
+    parts.append(f"<tr><th></th>{''.join(f'<th>{_text(head)}</th>' for head in heads)}</tr>")
+    parts += [_row(name, *values) for name, values in spread_rows(summary)]
     parts.append("</table>")
     if summary.scored:
         parts.append(_figure("How values are spread", _histogram(rows, run.settings.label)))
@@ -107,7 +131,7 @@ def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
         if summary.noted > len(summary.pair_notes):
             parts.append(f"<p>and {summary.noted - len(summary.pair_notes)} more, in the CSV</p>")
     parts.append("<h2>The worst pairs</h2><table>")
-    parts += [_row(pair["name"], f"{pair['value']:.6g}") for pair in summary.worst]
+    parts += [_row(pair["name"], pair["value"]) for pair in summary.worst]
     parts.append("</table>")
     for pair in summary.worst:
         name, caption = pair["name"], f"{pair['name']}: {pair['value']:.6g}"
@@ -144,8 +168,9 @@ def _histogram(rows: "list[Row]", label: str) -> bytes:
     return to_png(figure)
 
 
-def _row(name: str, number: str) -> str:
-    return f'<tr><td>{_text(name)}</td><td class="number">{number}</td></tr>'
+def _row(name: str, *numbers: float) -> str:
+    cells = "".join(f'<td class="number">{number:.6g}</td>' for number in numbers)
+    return f"<tr><td>{_text(name)}</td>{cells}</tr>"
 
 
 def _figure(caption: str, png: bytes) -> str:

@@ -14,11 +14,14 @@ class Row(NamedTuple):
     """One line of the CSV. Numbers have the digits of float32. They are empty if there is an error."""
 
     name: str
+    prediction: str = ""
+    target: str = ""
     value: str = ""
     general: str = ""
     specific: str = ""
     mse: str = ""
     psnr: str = ""
+    ssim: str = ""
     height: str = ""
     width: str = ""
     preset: str = ""

@@ -16,6 +16,8 @@ TOO_LARGE = "values are too large for float32; --data-range says what is white"
 WINDOW = 11
 # Blurs of a target that values are compared with.
 SIGMAS = 1, 2, 4
+# What tables call the scores beside BlurSim.
+HEADS = {"general": "General", "specific": "Specific", "mse": "MSE", "psnr": "PSNR", "ssim": "SSIM"}
 # The scores of which the highest is the best.
 HIGH = "psnr", "ssim"
 
@@ -98,4 +100,7 @@ def ssim_of(pair: Pair) -> float:
     a, b = (x.astype(np.float32) for x in (pair.prediction, pair.target))
     axis = -1 if a.ndim == 3 else None
     gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    return float(np.asarray(structural_similarity(a, b, data_range=pair.data_range, channel_axis=axis, **gaussian)))
+    # Values that are too large are an error of BlurSim.
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = structural_similarity(a, b, data_range=pair.data_range, channel_axis=axis, **gaussian)
+    return float(np.asarray(found))

@@ -1,7 +1,7 @@
 """The options of the loss and of reading images, checked."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from blursim_jax import _checks
 from blursim_jax._presets import PRESETS
@@ -14,6 +14,10 @@ DEFAULTS: Mapping[str, Any] = {
     "spectrum": "magnitude",
     "normalization": "area",
 }
+
+
+Preset = Literal["original", "training", "perceptual"]
+Place = Literal["middle", "top-left", "top-right", "bottom-left", "bottom-right"]
 
 
 class Settings(NamedTuple):
@@ -68,6 +72,9 @@ def checked_settings(parameters: Mapping[str, Any]) -> Settings:
         UserError: If two options exclude each other.
     """
     preset = parameters.get("preset")
+    for name, known in (("preset", get_args(Preset)), ("crop_at", get_args(Place))):
+        if parameters.get(name) not in (None, *known):
+            raise UserError(f"--{name.replace('_', '-')}: expected one of {', '.join(known)}, got {parameters[name]}")
     given = {name: parameters[name] for name in DEFAULTS if parameters.get(name) is not None}
     if preset is not None and given:
         raise UserError(f"--preset and --{next(iter(given)).replace('_', '-')} exclude each other: a preset sets it")
@@ -78,6 +85,9 @@ def checked_settings(parameters: Mapping[str, Any]) -> Settings:
     settings = settings._replace(crop=settings.crop or settings.crop_at is not None)
     _checks.check_options(**settings.options(1.0 if settings.data_range is None else settings.data_range))
     _checks.check_alpha(settings.alpha)
+    for name, least in (("crop_border", 0), ("max_pixels", 1)):
+        if getattr(settings, name) < least:
+            raise UserError(f"--{name.replace('_', '-')}: expected {least} or more, got {getattr(settings, name)}")
     if settings.resize and settings.crop:
         raise UserError(f"--resize and --crop{'-at' if settings.crop_at else ''} exclude each other")
     return settings
