@@ -13,12 +13,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from blursim_command import call, grey, run
 from cases import FLOAT32
 from PIL import Image
 from processes import run_code
 from scipy import ndimage
 from skimage import data
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from blursim_jax import blursim
 from blursim_jax.cli import compare_files, figures
@@ -151,6 +153,37 @@ def test_the_largest_of_several_decides(folder: Path, capsys: pytest.CaptureFixt
     values = [row["value"] for row in json.loads(printed(capsys, "compare", *images, "--json"))["predictions"]]
     assert call("compare", *images, "--fail-above", np.mean(values)) == 1
     assert call("compare", *images, "--fail-above", 2 * max(values)) == 0
+
+
+# Luma.
+
+
+@pytest.mark.parametrize("depth", [8, 16, "float"])
+def test_the_y_channel_of_papers(tmp_path: Path, depth: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """As MATLAB's `rgb2ycbcr` and BasicSR have it, without rounding; of white 255."""
+    images = np.random.default_rng(0).integers(0, 256, (2, 24, 32, 3))
+    paths = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    for path, image in zip(paths, images, strict=True):
+        kinds = {8: image.astype(np.uint8), 16: (257 * image).astype(np.uint16), "float": (image / 255).astype("f4")}
+        tifffile.imwrite(path, kinds[depth], photometric="rgb")
+    a, b = (16 + image @ np.array([65.481, 128.553, 24.966]) / 255 for image in images)
+    found = json.loads(printed(capsys, "compare", *paths, "--json", "--luma", "bt601-limited"))
+    assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(b, a, data_range=255), rel=1e-5)
+    gaussian: Any = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    assert found["ssim"] == pytest.approx(structural_similarity(b, a, **gaussian), rel=1e-4)
+    expected = float(blursim(a.astype("f4"), b.astype("f4"), data_range=255.0))
+    assert found["value"] == pytest.approx(expected, rel=FLOAT32.rounded)
+    assert found["options"]["luma"] == "bt601-limited"
+    full = json.loads(printed(capsys, "compare", *paths, "--json"))
+    assert found["psnr"] - full["psnr"] == pytest.approx(20 * np.log10(255 / 219), abs=1e-3)
+
+
+def test_luma_and_colour_exclude_each_other(folder: Path) -> None:
+    images = folder / "slight.png", folder / "sharp.png"
+    with pytest.raises(Exception, match=r"^--color and --luma bt601-limited exclude each other$"):
+        call("compare", *images, "--color", "--luma", "bt601-limited")
+    with pytest.raises(Exception, match=r"Invalid value for '--luma'|is not one of"):
+        call("compare", *images, "--luma", "limited")
 
 
 # From Python.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 if TYPE_CHECKING:
     from blursim_jax._checks import Normalization, Spectrum
     from blursim_jax.cli.scores import Comparison
-    from blursim_jax.cli.settings import Place, Preset
+    from blursim_jax.cli.settings import Luma, Place, Preset
 
 EXTRA = "pip install 'blursim[cli]'"
 
@@ -25,6 +25,7 @@ def compare_files(
     spectrum: "Spectrum | None" = None,
     normalization: "Normalization | None" = None,
     color: bool = False,
+    luma: "Luma" = "full",
     data_range: float | None = None,
     as_stored: bool = False,
     resize: bool = False,
@@ -46,6 +47,7 @@ def compare_files(
         spectrum: What General compares of each frequency: `"magnitude"` without a preset.
         normalization: What differences are divided by: `"area"` without a preset.
         color: Whether to compare red, green and blue, or luma alone.
+        luma: Which luma, as `--luma` has it.
         data_range: What pixel value is white. By default the depth of the files says it.
         as_stored: Whether values are compared as stored where colour profiles differ, or in sRGB.
         resize: Whether a prediction of another size gets that of the target.

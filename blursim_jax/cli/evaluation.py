@@ -21,6 +21,7 @@ def evaluate(
     spectrum: options.Spectrum = None,
     normalization: options.Normalization = None,
     color: options.Color = False,
+    luma: options.Luma = "full",
     data_range: options.DataRange = None,
     as_stored: options.AsStored = False,
     resize: options.Resize = False,

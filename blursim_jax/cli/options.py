@@ -59,6 +59,14 @@ Color = Annotated[
     bool,
     typer.Option("--color", metavar="", help="Compare red, green and blue; else luma alone.", rich_help_panel=IMAGES),
 ]
+Luma = Annotated[
+    settings.Luma,
+    typer.Option(
+        help="full: 0.299 R + 0.587 G + 0.114 B. bt601-limited: the Y channel of papers on super-resolution and "
+        "deblurring, from 16 to 235 of 255, of which PSNR is 1.32 dB higher.",
+        rich_help_panel=IMAGES,
+    ),
+]
 DataRange = Annotated[
     float | None,
     typer.Option(

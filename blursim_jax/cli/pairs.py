@@ -49,6 +49,8 @@ def read_all(paths: list[Path], settings: Settings, model: int) -> tuple[list[np
     else:
         white, arrays = 1.0, [p.pixels / np.float32(p.white) for p in pictures]
         notes.append("the files differ in depth: each was divided by its own white")
+    if settings.luma == "bt601-limited":
+        arrays = [array * np.float32(219 / 255) + np.float32(16 / 255 * white) for array in arrays]
     arrays = fit(arrays, paths, settings, model, notes)
     if len({array.dtype for array in arrays}) > 1:
         arrays = [array.astype(np.float32) for array in arrays]

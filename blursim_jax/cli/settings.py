@@ -17,6 +17,7 @@ DEFAULTS: Mapping[str, Any] = {
 
 
 Preset = Literal["original", "training", "perceptual"]
+Luma = Literal["full", "bt601-limited"]
 Place = Literal["middle", "top-left", "top-right", "bottom-left", "bottom-right"]
 
 
@@ -36,6 +37,7 @@ class Settings(NamedTuple):
     crop_border: int = 0
     as_stored: bool = False
     preset: str | None = None
+    luma: str = "full"
 
     @property
     def label(self) -> str:
@@ -72,7 +74,7 @@ def checked_settings(parameters: Mapping[str, Any]) -> Settings:
         UserError: If two options exclude each other.
     """
     preset = parameters.get("preset")
-    for name, known in (("preset", get_args(Preset)), ("crop_at", get_args(Place))):
+    for name, known in (("preset", get_args(Preset)), ("crop_at", get_args(Place)), ("luma", get_args(Luma))):
         if parameters.get(name) not in (None, *known):
             raise UserError(f"--{name.replace('_', '-')}: expected one of {', '.join(known)}, got {parameters[name]}")
     given = {name: parameters[name] for name in DEFAULTS if parameters.get(name) is not None}
@@ -88,6 +90,8 @@ def checked_settings(parameters: Mapping[str, Any]) -> Settings:
     for name, least in (("crop_border", 0), ("max_pixels", 1)):
         if getattr(settings, name) < least:
             raise UserError(f"--{name.replace('_', '-')}: expected {least} or more, got {getattr(settings, name)}")
+    if settings.color and settings.luma != Settings._field_defaults["luma"]:
+        raise UserError(f"--color and --luma {settings.luma} exclude each other")
     if settings.resize and settings.crop:
         raise UserError(f"--resize and --crop{'-at' if settings.crop_at else ''} exclude each other")
     return settings

@@ -13,7 +13,7 @@ from blursim_jax.cli.files import write_table
 from blursim_jax.cli.settings import Settings
 
 # The settings that are written beside the scores.
-OPTIONS = "preset", "normalization", "sobel_kernel_size", "alpha", "color", "crop_border"
+OPTIONS = "preset", "normalization", "sobel_kernel_size", "alpha", "color", "luma", "crop_border"
 
 
 class Level(NamedTuple):
