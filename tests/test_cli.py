@@ -307,6 +307,7 @@ def test_help_has_examples_that_work(
             (tmp_path / name / f"{image}.png").write_bytes((folder / f"{image}.png").read_bytes())
     for image in ("sharp", "slight", "strong"):
         (tmp_path / f"{image}.png").write_bytes((folder / f"{image}.png").read_bytes())
+    (tmp_path / "pairs.csv").write_text("prediction,target\nsharp.png,slight.png\nslight.png,slight.png\n")
     (tmp_path / "restored.png").write_bytes((folder / "slight.png").read_bytes())
     monkeypatch.chdir(tmp_path)
     for example in examples:

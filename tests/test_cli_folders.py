@@ -455,7 +455,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("hostile") / "corpus"
     paths = hostile.make(folder)
     (folder.parent / "good.png").write_bytes(hostile.good("png"))
-    assert len(paths) >= 200
+    assert len(paths) >= 350
     return paths
 
 

@@ -5,12 +5,13 @@ from frameworks import require
 
 require("jax", "typer", "PIL", "tifffile", "skimage")
 
+import io
 import re
 import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import hostile
@@ -92,6 +93,30 @@ EXACT: dict[str, tuple[str, Callable[[Path], object], np.ndarray, float]] = {
 }
 
 
+# Of formats that most people know less.
+def content(head: bytes, pixels: np.ndarray, order: Literal["<", ">"] = ">") -> Callable[[Path], object]:
+    """A head, and the bytes of pixels."""
+    return lambda path: path.write_bytes(head + pixels.astype(pixels.dtype.newbyteorder(order)).tobytes())
+
+
+BITS = 255 * (BYTES[..., 0] > 99).astype(np.uint8)
+RARE: dict[str, tuple[str, Callable[[Path], object], np.ndarray, float]] = {
+    "PPM": ("a.ppm", content(b"P6\n50 37\n255\n", BYTES[..., :3]), BYTES[..., :3], 255),
+    "PGM": ("a.pgm", content(b"P5 # a comment\n50 37\n255\n", BYTES[..., 0]), BYTES[..., 0], 255),
+    "PGM, 16-bit": ("a.pgm", content(b"P5\n50 37\n65535\n", WORDS[..., 0]), WORDS[..., 0], 65535),
+    "PBM": ("a.pbm", content(b"P4\n50 37\n", np.packbits(BITS == 0, axis=1)), BITS, 255),
+    "PFM, grey": ("a.pfm", content(b"Pf\n50 37\n-1.0\n", FLOATS[::-1, :, 0], "<"), FLOATS[..., 0], 1),
+    "PFM, colour": ("a.pfm", content(b"PF\n50 37\n-1.0\n", FLOATS[::-1, :, :3], "<"), FLOATS[..., :3], 1),
+    "PFM, big-endian": ("a.pfm", content(b"PF\n50 37\n1.0\n", FLOATS[::-1, :, :3]), FLOATS[..., :3], 1),
+    "GIF": ("a.gif", lambda path: Image.fromarray(BYTES[..., 0] // 16 * 17).save(path), BYTES[..., 0] // 16 * 17, 255),
+    "JPEG 2000": ("a.jp2", pillow(BYTES[..., :3]), BYTES[..., :3], 255),
+    "JPEG 2000, codestream": ("a.j2k", pillow(BYTES[..., :3]), BYTES[..., :3], 255),
+    "JPEG 2000, alpha": ("a.jp2", pillow(BYTES), BYTES, 255),
+    "JPEG 2000, 16-bit grey": ("a.jp2", pillow(WORDS[..., 0]), WORDS[..., 0], 65535),
+}
+EXACT |= RARE
+
+
 def in_float64(pixels: np.ndarray, white: float, color: bool) -> np.ndarray:
     """What should be read, by the formulas of the help."""
     pixels = pixels.astype(np.float64)
@@ -134,12 +159,21 @@ def test_values_are_those_of_the_reference(
     np.testing.assert_allclose(scores.mse, np.mean((a - b) ** 2), rtol=FLOAT32.rounded)
 
 
-@pytest.mark.parametrize(("name", "options"), [("a.jpg", {"quality": 90}), ("a.webp", {"quality": 80})])
+LOSSY: list[tuple[str, dict[str, Any]]] = [
+    ("a.jpg", {"quality": 90}),
+    ("a.webp", {"quality": 80}),
+    ("a.avif", {"quality": 99}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), LOSSY)
 def test_lossy_formats(tmp_path: Path, name: str, options: Any) -> None:
     from skimage import data
 
     pillow(data.astronaut(), **options)(tmp_path / name)
-    expected = np.asarray(cv2.imread(str(tmp_path / name)))[..., ::-1] @ np.array(LUMA)
+    # OpenCV may lack AVIF.
+    pixels = data.astronaut() if name == "a.avif" else np.asarray(cv2.imread(str(tmp_path / name)))[..., ::-1]
+    expected = pixels @ np.array(LUMA)
     # Decoders may round colours otherwise.
     assert np.abs(read(tmp_path / name, color=False, max_pixels=10**6).pixels - expected).mean() < 1
 
@@ -219,8 +253,25 @@ KINDS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "integers of 32 bits": ("a.tif", tiff(WORDS[..., 0].astype(np.int32)), "not supported"),
     "signed integers": ("a.tif", tiff(BYTES[..., 0].astype(np.int8)), "int8"),
     "five channels": ("a.tif", tiff(np.zeros((9, 9, 5), np.uint16), planarconfig="contig"), "not supported"),
+    "PPM, 16-bit colour": ("a.ppm", content(b"P6\n50 37\n65535\n", WORDS[..., :3]), "16-bit colours"),
+    "PGM, 10-bit": ("a.pgm", content(b"P5\n50 37\n1023\n", WORDS[..., 0] // 64), "a largest value other than"),
+    "PPM as text": ("a.ppm", content(b"P3\n1 1\n255\n1 2 3\n", BYTES[:0]), "as text"),
+    "PFM that ends": ("a.pfm", content(b"PF\n50 37\n-1.0\n", FLOATS[:9, :, :3]), "pixels are missing"),
+    "PFM, infinite": ("a.pfm", content(b"PF\n1 1\n-1.0\n", np.full(3, np.inf, "f4"), "<"), "infinite"),
+    "PFM, large": ("a.pfm", content(b"PF\n50000 50000\n-1.0\n", BYTES[:0]), "50000x50000 is more than --max-pixels"),
+    "JPEG 2000, 12-bit colour": ("a.jp2", lambda path: path.write_bytes(deep_jpeg2000(11)), "12 bits"),
+    "JPEG 2000, signed": ("a.jp2", lambda path: path.write_bytes(deep_jpeg2000(0x87)), "bits are not supported"),
     "LZMA": ("a.tif", tiff(FLOATS[..., :3], compression="lzma", **RGB), "compression"),
 }
+
+
+def deep_jpeg2000(depth: int) -> bytes:
+    """One that says of its first channel that it is deeper than it is."""
+    file = io.BytesIO()
+    Image.fromarray(BYTES[..., :3]).save(file, "JPEG2000")
+    found = bytearray(file.getvalue())
+    found[found.index(b"\xff\x4f\xff\x51") + 42] = depth
+    return bytes(found)
 
 
 def twelve_bits() -> bytes:
@@ -402,3 +453,16 @@ def test_a_decoder_that_pillow_lacks_is_not_called_damaged(tmp_path: Path, monke
     says = r"a.tif: cannot be decoded; damaged, or of a kind that Pillow lacks \(decoder libtiff not available\)$"
     with pytest.raises(UserError, match=says):
         read(tmp_path / "a.tif", color=False, max_pixels=10**6)
+
+
+def test_ten_bits_in_avif_are_refused(tmp_path: Path) -> None:
+    """Pillow would reduce them to 8."""
+    if not cv2.haveImageWriter("a.avif"):
+        pytest.skip("this OpenCV writes no AVIF")
+    for depth in (8, 10):
+        pixels = (WORDS[..., :3] >> (16 - depth)).astype(np.uint8 if depth == 8 else np.uint16)
+        cv2.imwrite(str(tmp_path / "a.avif"), pixels, [cv2.IMWRITE_AVIF_DEPTH, depth])
+        if depth == 8:
+            read(tmp_path / "a.avif", color=True, max_pixels=10**6)
+    with pytest.raises(UserError, match=r"a.avif: 10 bits are not supported in this format; convert it to"):
+        read(tmp_path / "a.avif", color=True, max_pixels=10**6)

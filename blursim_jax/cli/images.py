@@ -14,17 +14,9 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 
 from blursim_jax.cli import tiffs
 from blursim_jax.cli.files import UserError, printable
+from blursim_jax.cli.formats import KNOWN, SUFFIXES, check_depth, decode_float_colors
 from blursim_jax.cli.profiles import Space, space_of, to_srgb
 
-# Formats that Pillow may try, and their file suffixes.
-SUFFIXES = {
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg"),
-    "TIFF": (".tif", ".tiff"),
-    "WEBP": (".webp",),
-    "BMP": (".bmp",),
-}
-KNOWN = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
 EIGHT_BITS = "1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # Rows to convert at a time, so that a large image is not copied whole.
@@ -59,7 +51,9 @@ def read(path: Path, *, color: bool, max_pixels: int, srgb: bool = False) -> Pic
     try:
         with _open(path) as file:
             image = _opened(file, path, max_pixels)
-            if image is None:
+            if image is None and (floats := decode_float_colors(file, max_pixels)) is not None:
+                pixels, white, notes, space = tiffs.as_float32(floats), 1.0, [], None
+            elif image is None:
                 pixels, white, notes, space = tiffs.decode(file, max_pixels)
             else:
                 space, notes = space_of(image), []
@@ -102,6 +96,7 @@ def _opened(file: BinaryIO, path: Path, max_pixels: int) -> Image.Image | None:
     suffix = path.suffix.lower()
     if suffix in KNOWN and suffix not in SUFFIXES[kind]:
         raise UserError(f"named {suffix}, but its content is {kind}: name it {SUFFIXES[kind][0]}")
+    check_depth(image, file)
     if "progressive" in image.info:
         _check_scans(file)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -121,12 +116,13 @@ def _pixels_of(
     raw = _raw_mode(image)
     if image.mode == "F":
         return tiffs.as_float32(np.asarray(_upright(image))), 1.0, space
-    if re.fullmatch(r"(I|RGB|RGBA);16[BLN]?", raw):
+    if re.fullmatch(r"(I|RGB|RGBA);16[BLN]?", raw) or (image.format, image.mode) == ("JPEG2000", "I;16"):
         notes.append("16 bits")
         if "transparency" in image.info:
             raise UserError("a transparent colour in 16 bits is not supported")
-        if image.mode.startswith("I;16"):
-            return np.asarray(_upright(image), np.uint16), 65535.0, space
+        # Pillow has the numbers of a PGM in 32 bits.
+        if image.mode.startswith("I"):
+            return np.asarray(_upright(image)).astype(np.uint16), 65535.0, space
         return _sixteen_bits(image, raw, file, notes), 65535.0, space
     # Pillow misreads the other kinds with more than 8 bits, or reduces them to 8 bits.
     if image.mode not in EIGHT_BITS or (re.search(r";(12|16|32)", raw) and not raw.startswith("BGR")):

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from blursim_jax.cli.files import UserError, printable
-from blursim_jax.cli.images import KNOWN
+from blursim_jax.cli.formats import KNOWN
 
 # The predictions and the targets of every name. Anything but one of each is an error of that pair.
 Names = dict[str, tuple[list[Path], list[Path]]]

@@ -90,7 +90,9 @@ HEAD = """<!doctype html>
 body { color: var(--text); background: var(--ground); font: 16px/1.5 system-ui, sans-serif;
        max-width: 75rem; margin: 0 auto; padding: 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; }
-td { border-bottom: 1px solid var(--line); padding: .3rem .8rem; overflow-wrap: anywhere; min-width: 6rem; }
+.wide { overflow-x: auto; }
+td, th { border-bottom: 1px solid var(--line); padding: .3rem .8rem; overflow-wrap: anywhere; min-width: 5rem; }
+th { text-align: right; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 p { color: var(--soft); overflow-wrap: anywhere; }
 figure { margin: 1.5rem 0; }
@@ -109,11 +111,11 @@ def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
     options = " ".join(f"{name}" if value is True else f"{name} {value}" for name, value in given.items() if value)
     options = f"blursim {__version__}: {options}"
     parts.append(f"<p>{_text(run.folders[0])} against {_text(run.folders[1])}<br>{_text(options)}</p>")
-    parts.append(f"<h2>{_text(run.settings.label)} of {summary.scored} pairs</h2><table>")
+    parts.append(f"<h2>{_text(run.settings.label)} of {summary.scored} pairs</h2><div class='wide'><table>")
     heads = [HEADS.get(name, run.settings.label) for name in summary.scores]
     parts.append(f"<tr><th></th>{''.join(f'<th>{_text(head)}</th>' for head in heads)}</tr>")
     parts += [_row(name, *values) for name, values in spread_rows(summary)]
-    parts.append("</table>")
+    parts.append("</table></div>")
     if summary.scored:
         parts.append(_figure("How values are spread", _histogram(rows, run.settings.label)))
     if summary.failed:

@@ -38,7 +38,7 @@ def decode(file: BinaryIO, max_pixels: int) -> tuple[np.ndarray, float, list[str
     if not start:
         raise UserError("empty")
     if start not in SIGNATURES:
-        raise UserError("no PNG, JPEG, TIFF, WebP or BMP image")
+        raise UserError("no image of a format that is read")
     file.seek(0)
     with tifffile.TiffFile(file) as tiff:
         page = tiff.pages.first
