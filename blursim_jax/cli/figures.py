@@ -38,16 +38,15 @@ LINES = {
 def draw_comparison(pair: Pair, settings: Settings, scores: Scores, names: Sequence[str]) -> Figure:
     """Draw both images one above the other, their edges and spectra beside them, and the difference maps."""
     options = settings.options(pair.data_range)
-    difference = blursim_maps(pair.prediction, pair.target, **options)
+    where_edges, where_spectra = _maps(pair.prediction, pair.target, options, decades=settings.spectrum != "log")
     # The difference from black is the image itself: its edges and its magnitude spectrum.
     options |= {"spectrum": "magnitude", "normalization": "area"}
-    of_each = [blursim_maps(x, np.zeros_like(x), **options) for x in (pair.prediction, pair.target)]
+    of_each = [_maps(x, np.zeros_like(x), options, decades=True) for x in (pair.prediction, pair.target)]
     height, width = pair.target.shape[:2]
     panel = 3.1 * min(max(height / width, 0.5), 1.6)
     figure = Figure(figsize=(15.5, 2 * panel + 1.2), layout="constrained")
     grid = figure.subplots(2, 4)
-    edges = [np.asarray(maps.edges) for maps in of_each]
-    spectra = [_decades(maps.spectrum) for maps in of_each]
+    edges, spectra = zip(*of_each, strict=True)
     roles = "prediction", "target"
     for row, role, name, image in zip(grid, roles, names, pair[:2], strict=True):
         _show(row[0], np.clip(image / pair.data_range, 0, 1), f"{role}: {_short(name)}", cmap="gray", vmin=0, vmax=1)
@@ -59,12 +58,11 @@ def draw_comparison(pair: Pair, settings: Settings, scores: Scores, names: Seque
             drawn = _show(axes, values, f"{role}: {title}", frequencies=column == 2, cmap="cividis", norm=norm)
             figure.colorbar(drawn, ax=axes, shrink=0.85)
     where, at_which = grid[:, 3]
-    drawn = _show(where, np.asarray(difference.edges), "difference of edges", cmap="cividis", norm=PowerNorm(0.5, 0))
+    drawn = _show(where, where_edges, "difference of edges", cmap="cividis", norm=PowerNorm(0.5, 0))
     figure.colorbar(drawn, ax=where, shrink=0.85)
     logarithmic = settings.spectrum == "log"
-    values = np.asarray(difference.spectrum) if logarithmic else _decades(difference.spectrum)
     title = f"difference of spectra ({settings.spectrum}){'' if logarithmic else ', log10'}"
-    figure.colorbar(_show(at_which, values, title, frequencies=True, cmap="cividis"), ax=at_which, shrink=0.85)
+    figure.colorbar(_show(at_which, where_spectra, title, frequencies=True, cmap="cividis"), ax=at_which, shrink=0.85)
     figure.suptitle(
         f"{settings.label} {scores.value:.5g} = {1 - settings.alpha:.3g} * General {scores.general:.5g} + "
         f"{settings.alpha:.3g} * Specific {scores.specific:.5g}     "
@@ -180,6 +178,13 @@ def _show(axes: Axes, values: np.ndarray, title: str, *, frequencies: bool = Fal
     if not 1 / 8 <= height / width <= 8:
         style["aspect"] = "auto"
     return axes.imshow(_thinned(values, peaks=values.ndim == 2 and style.get("cmap") != "gray"), **style)
+
+
+def _maps(a: np.ndarray, b: np.ndarray, options: dict[str, Any], *, decades: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the maps of edges and spectra, as large as they are drawn, so that few large ones are held at a time."""
+    edges, spectra = (np.asarray(values) for values in reversed(blursim_maps(a, b, **options)))
+    edges, spectra = _thinned(edges, peaks=True), _thinned(spectra, peaks=True)
+    return edges, _decades(spectra) if decades else spectra
 
 
 def _decades(magnitudes: Any) -> np.ndarray:

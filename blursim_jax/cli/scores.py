@@ -14,6 +14,8 @@ from blursim_jax.cli.settings import Settings
 TOO_LARGE = "values are too large for float32; --data-range says what is white"
 # Side of the window of SSIM: a Gaussian of sigma 1.5 that ends at 3.5 sigma, as published.
 WINDOW = 11
+# Rows to compute with at a time.
+ROWS = 256
 # Blurs of a target that values are compared with.
 SIGMAS = 1, 2, 4
 # What tables call the scores beside BlurSim.
@@ -54,9 +56,7 @@ def score(pair: Pair, settings: Settings) -> Scores:
 
     settings.check_shape(pair.prediction.shape)
     general, specific = map(float, blursim_terms(pair.prediction, pair.target, **settings.options(pair.data_range)))
-    a, b = (x.astype(np.float32) for x in (pair.prediction, pair.target))
-    with np.errstate(over="ignore"):
-        mse = float(np.mean(np.square((a - b) / np.float32(pair.data_range)), dtype=np.float64))
+    mse = mse_of(pair)
     if not np.isfinite([general, specific, mse]).all():
         raise UserError(TOO_LARGE)
     return Scores(settings.mix(general, specific), general, specific, mse, psnr_of(mse), ssim_of(pair))
@@ -88,6 +88,16 @@ def best_of(found: list[Scores]) -> dict[str, float]:
     return {name: (max if name in HIGH else min)(values) for name, values in known.items() if values}
 
 
+def mse_of(pair: Pair) -> float:
+    """Compute the mean squared error for white 1, some rows at a time: large photos are not copied whole."""
+    total = 0.0
+    for i in range(0, len(pair.target), ROWS):
+        a, b = (x[i : i + ROWS].astype(np.float32) for x in (pair.prediction, pair.target))
+        with np.errstate(over="ignore"):
+            total += float(np.sum(np.square((a - b) / np.float32(pair.data_range)), dtype=np.float64))
+    return total / pair.target.size
+
+
 def psnr_of(mse: float) -> float:
     """Compute the peak signal-to-noise ratio in dB. It is infinite for identical images."""
     return -10 * math.log10(mse) if mse > 0 else math.inf
@@ -97,10 +107,12 @@ def ssim_of(pair: Pair) -> float:
     """Compute SSIM as Wang et al. (2004) define it, with a Gaussian window: in colour, the mean of the channels."""
     if min(pair.target.shape[:2]) < WINDOW:
         return math.nan
-    a, b = (x.astype(np.float32) for x in (pair.prediction, pair.target))
-    axis = -1 if a.ndim == 3 else None
-    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
-    # Values that are too large are an error of BlurSim.
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = structural_similarity(a, b, data_range=pair.data_range, channel_axis=axis, **gaussian)
-    return float(np.asarray(found))
+    gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": pair.data_range}
+    images = [np.atleast_3d(image) for image in (pair.prediction, pair.target)]
+    found = []
+    for channel in range(images[0].shape[-1]):
+        a, b = (np.ascontiguousarray(image[..., channel], np.float32) for image in images)
+        # Values that are too large are an error of BlurSim.
+        with np.errstate(over="ignore", invalid="ignore"):
+            found.append(np.asarray(structural_similarity(a, b, **gaussian)))
+    return float(np.mean(found))
