@@ -351,15 +351,17 @@ def test_streams_that_are_closed(folder: Path, closed: str) -> None:
         assert bool(found.stdout) == (status == 0 and ">&-" not in closed.replace("2>&-", ""))
 
 
-def test_figures_show_what_they_say() -> None:
+@pytest.mark.parametrize("color", [False, True], ids=["grey", "colour"])
+def test_figures_show_what_they_say(color: bool) -> None:
     from blursim_jax import blursim_maps
     from blursim_jax.cli import figures
     from blursim_jax.cli.pairs import Pair
     from blursim_jax.cli.scores import score
     from blursim_jax.cli.settings import Settings
 
-    a, b = np.random.default_rng(0).random((2, 40, 30)).astype(np.float32)
-    settings = Settings(0.9, 5, "complex", "relative", False, None, False, False, 10**6)
+    a, b = np.random.default_rng(0).random((2, 40, 30, 3) if color else (2, 40, 30)).astype(np.float32)
+    channels: Any = {"channel_axis": -1 if color else None}
+    settings = Settings(0.9, 5, "complex", "relative", color, None, False, False, 10**6)
     pair = Pair(a, b, 1.0, ())
     figure = figures.draw_comparison(pair, settings, score(pair, settings), ("a", "b"))
     shown = {axes.get_title(): axes.images[0].get_array() for axes in figure.axes if axes.get_title()}
@@ -367,13 +369,13 @@ def test_figures_show_what_they_say() -> None:
     expected = {
         "prediction: a": a,
         "target: b": b,
-        "prediction: edges": blursim_maps(a, zeros).edges,
-        "target: edges": blursim_maps(b, zeros).edges,
-        "prediction: spectrum, log10": np.log10(blursim_maps(a, zeros).spectrum),
-        "target: spectrum, log10": np.log10(blursim_maps(b, zeros).spectrum),
-        "difference of edges": blursim_maps(a, b, normalization="relative").edges,
+        "prediction: edges": blursim_maps(a, zeros, **channels).edges,
+        "target: edges": blursim_maps(b, zeros, **channels).edges,
+        "prediction: spectrum, log10": np.log10(blursim_maps(a, zeros, **channels).spectrum),
+        "target: spectrum, log10": np.log10(blursim_maps(b, zeros, **channels).spectrum),
+        "difference of edges": blursim_maps(a, b, normalization="relative", **channels).edges,
         "difference of spectra (complex), log10": np.log10(
-            blursim_maps(a, b, spectrum="complex", normalization="relative").spectrum
+            blursim_maps(a, b, spectrum="complex", normalization="relative", **channels).spectrum
         ),
     }
     assert shown.keys() == expected.keys()

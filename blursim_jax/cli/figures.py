@@ -181,8 +181,17 @@ def _show(axes: Axes, values: np.ndarray, title: str, *, frequencies: bool = Fal
 
 
 def _maps(a: np.ndarray, b: np.ndarray, options: dict[str, Any], *, decades: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the maps of edges and spectra, as large as they are drawn, so that few large ones are held at a time."""
-    edges, spectra = (np.asarray(values) for values in reversed(blursim_maps(a, b, **options)))
+    """Return the maps of edges and spectra, as large as they are drawn, so that few large ones are held at a time.
+
+    Maps in colour are the means of those of the channels, which take a third of the memory one by one.
+    """
+    options = options | {"channel_axis": None}
+    channels = [(a, b)] if a.ndim == 2 else [(a[..., i], b[..., i]) for i in range(a.shape[-1])]
+    edges, spectra = (np.zeros(a.shape[:2], np.float32) for _ in range(2))
+    for pair in channels:
+        maps = blursim_maps(*pair, **options)
+        np.add(edges, np.asarray(maps.edges) / len(channels), out=edges)
+        np.add(spectra, np.asarray(maps.spectrum) / len(channels), out=spectra)
     edges, spectra = _thinned(edges, peaks=True), _thinned(spectra, peaks=True)
     return edges, _decades(spectra) if decades else spectra
 
