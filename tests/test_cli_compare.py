@@ -92,9 +92,9 @@ def test_the_name_of_the_preset_is_in_every_form_of_output(
     assert "<h2>BlurSim (perceptual) of 1 pairs</h2>" in page and "--preset perceptual" in page
     found = json.loads(printed(capsys, "evaluate", *folders, *chosen, "--out", table, "--force", "--json"))
     assert found["options"]["preset"] == "perceptual"
-    curves = ["--out", tmp_path / "a.png", "--csv", tmp_path / "b.csv"]
+    curves = ["--figure", tmp_path / "a.png", "--csv", tmp_path / "b.csv"]
     text = printed(capsys, "sweep", images[1], *chosen, *curves)
-    assert "BlurSim (perceptual)" in text and text.count("--spectrum ") == 4
+    assert "BlurSim (perceptual)" in text and text.count("--spectrum ") == 4 and (tmp_path / "a.png").exists()
     rows = list(csv.DictReader((tmp_path / "b.csv").read_text(encoding="utf-8").splitlines()))
     assert {(x["preset"], x["alpha"], x["normalization"]) for x in rows} == {("perceptual", "0.8", "relative")}
     status = run("compare", *images, *chosen, "--fail-above", 0)

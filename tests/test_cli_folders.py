@@ -588,7 +588,10 @@ def test_the_report_is_one_whole_file(report: Path) -> None:
     page.feed(text)
     assert page.open == []
     # The spread of values, and the worst ten.
-    assert len(page.sources) == 11 and all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert len(page.sources) == 11 and page.sources[0].startswith("data:image/png;base64,")
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources[1:])
+    # A picture of a pair took half a MiB as a PNG.
+    assert len(text) < 11 * 2**18
     assert "<script" not in text and "&lt;script&gt;alert(1)&lt;&amp;quot;" in text
     assert "default-src 'none'" in text
     assert "1 pair could not be compared" in text

@@ -82,7 +82,7 @@ def test_figures_have_the_notes() -> None:
     for figure in drawn:
         text = figure.get_supxlabel()
         assert text.startswith("Note: a\\$b: 16 bits\nNote: long") and len(text.splitlines()) > 3
-        figures.to_png(figure)
+        figures.to_bytes(figure)
 
 
 @pytest.mark.parametrize("depth", [8, 16])

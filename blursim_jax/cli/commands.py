@@ -141,7 +141,7 @@ def sweep(
     data_range: options.DataRange = None,
     crop_border: options.CropBorder = 0,
     max_pixels: options.MaxPixels = MAX_PIXELS,
-    out: Annotated[Path, options.picture("The curves to write: a PNG.")] = Path("sweep.png"),
+    out: Annotated[Path, options.picture("The curves to write: a PNG.", "--figure", "--out")] = Path("sweep.png"),
     csv: Annotated[Path | None, options.table("The numbers to write: a CSV.")] = None,
     force: options.Force = False,
 ) -> None:
@@ -149,13 +149,13 @@ def sweep(
 
     A loss suits a task if it grows with what the task should remove, and stays low for what does not matter.
 
-    To compare kernel sizes or normalizations, run it once for each, with another --out.
+    To compare kernel sizes or normalizations, run it once for each, with another --figure.
 
     [bold]Examples[/bold]
 
     blursim sweep sharp.png
 
-    blursim sweep sharp.png --normalization relative --out curves.png --csv curves.csv
+    blursim sweep sharp.png --normalization relative --figure curves.png --csv curves.csv
     """
     from blursim_jax.cli import console, figures, pairs, sweeps
 

@@ -131,9 +131,9 @@ FailAbove = Annotated[
 ]
 
 
-def picture(help: str) -> typer.models.OptionInfo:
-    """An option that names a PNG to write."""
-    return typer.Option(help=help, callback=_check_suffix, rich_help_panel=OUTPUT)
+def picture(help: str, *names: str) -> typer.models.OptionInfo:
+    """An option that names a PNG to write, with other names than that of its argument if they are given."""
+    return typer.Option(*names, help=help, callback=_check_suffix, rich_help_panel=OUTPUT)
 
 
 def table(help: str) -> typer.models.OptionInfo:

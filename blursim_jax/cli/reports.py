@@ -152,14 +152,15 @@ def _comparison(run: "Run", name: str) -> bytes:
     files = run.files_of(name)
     pair = pairs.read_pair(*files, run.settings)
     found = scores.score(pair, run.settings)
-    return figures.to_png(figures.draw_comparison(pair, run.settings, found, [file.name for file in files]))
+    figure = figures.draw_comparison(pair, run.settings, found, [file.name for file in files])
+    return figures.to_bytes(figure, "jpeg")
 
 
 def _histogram(rows: "list[Row]", label: str) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    from blursim_jax.cli.figures import to_png
+    from blursim_jax.cli.figures import to_bytes
 
     figure = Figure(figsize=(9, 3), layout="constrained")
     axes = figure.subplots()
@@ -167,7 +168,7 @@ def _histogram(rows: "list[Row]", label: str) -> bytes:
     axes.hist(values, bins=min(40, max(5, len(values) // 5)), color="#0072b2")
     axes.set(xlabel=label, ylabel="pairs")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    return to_png(figure)
+    return to_bytes(figure)
 
 
 def _row(name: str, *numbers: float) -> str:
@@ -175,8 +176,9 @@ def _row(name: str, *numbers: float) -> str:
     return f"<tr><td>{_text(name)}</td>{cells}</tr>"
 
 
-def _figure(caption: str, png: bytes) -> str:
-    source = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def _figure(caption: str, picture: bytes) -> str:
+    kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
+    source = f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
     return f'<figure><figcaption>{_text(caption)}</figcaption><img src="{source}" alt="{_text(caption)}"></figure>'
 
 
