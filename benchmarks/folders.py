@@ -99,7 +99,7 @@ def main() -> None:
         found = [[run(work, folders[COUNT]) for work in WORK] for _ in range(REPEATS)]
         fewer = [run("evaluate", folders[FEWER])[1] for _ in range(REPEATS)]
     decoding, scoring, without = (COUNT / np.median([seconds for seconds, _ in x]) for x in zip(*found, strict=True))
-    memory, memory_fewer = np.median([scored[1] for _, scored in found]), np.median(fewer)
+    memory, memory_fewer = np.median([scored[1] for _, scored, _ in found]), np.median(fewer)
     print(f"decoding alone: {decoding:.0f} pairs/s; evaluate: {scoring:.0f} pairs/s, {scoring / decoding:.2f} of it")
     print(f"evaluate --no-ssim: {without:.0f} pairs/s, {without / decoding:.2f} of it")
     print(

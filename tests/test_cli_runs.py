@@ -280,7 +280,8 @@ def test_a_list_of_pairs_shares_targets(folders: tuple[Path, Path], tmp_path: Pa
         tmp_path / "pairs.csv", "id,target,prediction", "a,0.png,0.png", "b, 0.png ,./1.png", "", 'c,1.png,"deep/6.png"'
     )
     out = tmp_path / "scores.csv"
-    assert call("evaluate", *folders, "--out", out, "--pairs", table) == 0
+    assert call("evaluate", *folders, "--out", out, "--pairs", table, "--report", tmp_path / "report.html") == 0
+    assert f"by the list {table}" in (tmp_path / "report.html").read_text(encoding="utf-8")
     found = rows_of(out)
     assert {name: (row["prediction"], row["target"]) for name, row in found.items()} == {
         "0": ("0.png", "0.png"),

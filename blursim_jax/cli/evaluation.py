@@ -39,7 +39,9 @@ def evaluate(
             rich_help_panel=IMAGES,
         ),
     ] = None,
-    ssim: Annotated[bool, typer.Option(help="SSIM, too: most of the time of a run.", rich_help_panel=OUTPUT)] = True,
+    ssim: Annotated[
+        bool, typer.Option(help="SSIM, too, which takes about as long as all the rest.", rich_help_panel=OUTPUT)
+    ] = True,
     out: Annotated[Path, options.table("The table to write: a CSV.")] = Path("blursim.csv"),
     report: Annotated[Path | None, options.table("Write a report with the worst pairs: one HTML file.")] = None,
     resume: Annotated[

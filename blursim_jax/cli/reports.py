@@ -92,7 +92,7 @@ body { color: var(--text); background: var(--ground); font: 16px/1.5 system-ui, 
 table { border-collapse: collapse; margin: 1rem 0; }
 .wide { overflow-x: auto; }
 td, th { border-bottom: 1px solid var(--line); padding: .3rem .8rem; overflow-wrap: anywhere; min-width: 5rem; }
-th { text-align: right; }
+th { text-align: right; overflow-wrap: normal; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 p { color: var(--soft); overflow-wrap: anywhere; }
 figure { margin: 1.5rem 0; }
@@ -110,7 +110,8 @@ def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
     given = {f"--{name.replace('_', '-')}": value for name, value in run.settings._asdict().items()}
     options = " ".join(f"{name}" if value is True else f"{name} {value}" for name, value in given.items() if value)
     options = f"blursim {__version__}: {options}"
-    parts.append(f"<p>{_text(run.folders[0])} against {_text(run.folders[1])}<br>{_text(options)}</p>")
+    listed = f", by the list {run.table}" if run.table else ""
+    parts.append(f"<p>{_text(run.folders[0])} against {_text(run.folders[1])}{_text(listed)}<br>{_text(options)}</p>")
     parts.append(f"<h2>{_text(run.settings.label)} of {summary.scored} pairs</h2><div class='wide'><table>")
     heads = [HEADS.get(name, run.settings.label) for name in summary.scores]
     parts.append(f"<tr><th></th>{''.join(f'<th>{_text(head)}</th>' for head in heads)}</tr>")
