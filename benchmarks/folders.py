@@ -1,7 +1,7 @@
 """Compare the speed of `blursim evaluate` with decoding alone, and measure memory: `python -m benchmarks.folders`.
 
 The image pairs are 512x384 PNG files, cut from the photos of scikit-image and scikit-learn. Decoding alone reads the
-same files with the same function and as many threads. The two alternate, three times each, and each run has its own
+same files with the same function and as many threads. All alternate, three times each, and each run has its own
 process. Memory is the peak resident set of a run. It is read from Linux's `VmHWM`, because `ru_maxrss` would include
 the parent's peak. It is measured for few and for many pairs, which shows how it grows.
 """
@@ -57,12 +57,13 @@ def decode(folder: Path) -> None:
         list(pool.map(both, sorted((folder / "predictions").iterdir())))
 
 
-def evaluate(folder: Path) -> None:
+def evaluate(folder: Path, *options: str) -> None:
     """Score every pair with `blursim evaluate`."""
     from blursim_jax.cli.app import app
 
     out = folder.parent / f"{folder.name}.csv"
     arguments = ["evaluate", folder / "predictions", folder / "targets", "--out", out, "--force", "--threads", THREADS]
+    arguments += options
     app(list(map(str, arguments)), standalone_mode=False)
 
 
@@ -72,7 +73,12 @@ def peak_memory() -> float:
     return int(line.split()[1]) / 1024
 
 
-WORK = {"decode": decode, "evaluate": evaluate}
+def evaluate_without_ssim(folder: Path) -> None:
+    """The same without SSIM."""
+    evaluate(folder, "--no-ssim")
+
+
+WORK = {"decode": decode, "evaluate": evaluate, "evaluate_without_ssim": evaluate_without_ssim}
 
 
 def run(work: str, folder: Path) -> tuple[float, float]:
@@ -92,9 +98,10 @@ def main() -> None:
             make(folder, count)
         found = [[run(work, folders[COUNT]) for work in WORK] for _ in range(REPEATS)]
         fewer = [run("evaluate", folders[FEWER])[1] for _ in range(REPEATS)]
-    decoding, scoring = (COUNT / np.median([seconds for seconds, _ in x]) for x in zip(*found, strict=True))
-    memory, memory_fewer = np.median([scored[1] for _, scored in found]), np.median(fewer)
+    decoding, scoring, without = (COUNT / np.median([seconds for seconds, _ in x]) for x in zip(*found, strict=True))
+    memory, memory_fewer = np.median([scored[1] for _, scored, _ in found]), np.median(fewer)
     print(f"decoding alone: {decoding:.0f} pairs/s; evaluate: {scoring:.0f} pairs/s, {scoring / decoding:.2f} of it")
+    print(f"evaluate --no-ssim: {without:.0f} pairs/s, {without / decoding:.2f} of it")
     print(
         f"memory of evaluate: {memory:.0f} MiB for {COUNT} pairs, {memory_fewer:.0f} for {FEWER}, "
         f"{memory / memory_fewer:.2f} times"

@@ -1,4 +1,4 @@
-"""Makes more than 200 files that are no good images, each bad in its own way: `python tests/hostile.py FOLDER`."""
+"""Makes more than 350 files that are no good images, each bad in its own way: `python tests/hostile.py FOLDER`."""
 
 import io
 import os
@@ -13,6 +13,7 @@ from PIL import Image
 
 SIZE = 48, 64
 FORMATS = {"png": "PNG", "jpg": "JPEG", "tif": "TIFF", "webp": "WEBP", "bmp": "BMP"}
+FORMATS |= {"avif": "AVIF", "jp2": "JPEG2000", "gif": "GIF", "ppm": "PPM"}
 
 
 def good(suffix: str) -> bytes:
@@ -131,6 +132,17 @@ def contents() -> dict[str, bytes]:
             zlib.compress(bytes(2**28), 9), t256=(4, 1, 64), t257=(4, 1, 48), t258=(3, 1, 32), t259=(3, 1, 8),
             t262=(3, 1, 2), t277=(3, 1, 3), t278=(3, 1, 48), t339=(3, 1, 3),
         ),
+        "bomb.ppm": b"P6\n70000 70000\n255\n" + bytes(999),
+        "plain.ppm": b"P3\n5700 5700\n255\n" + b"1 " * 2**20,
+        "deep.ppm": b"P6\n64 48\n65535\n" + bytes(64 * 48 * 6),
+        "short.pfm": b"PF\n64 48\n-1.0\n" + bytes(999),
+        "bomb.pfm": b"PF\n70000 70000\n-1.0\n" + bytes(999),
+        "nan.pfm": b"PF\n64 48\n-1.0\n" + b"\xff" * (64 * 48 * 12),
+        "no-size.pfm": b"PF\n0 48\n-1.0\n",
+        "bomb.gif": struct.pack("<6sHHBBBcHHHHB", b"GIF89a", 65535, 65535, 0, 0, 0, b",", 0, 0, 65535, 65535, 0),
+        "bomb.jp2": good("jp2").replace(struct.pack(">II", 64, 48), struct.pack(">II", 70000, 70000)),
+        "large.jp2": good("jp2").replace(struct.pack(">II", 64, 48), struct.pack(">II", 5700, 5700)),
+        "large.avif": good("avif").replace(struct.pack(">II", 64, 48), struct.pack(">II", 5700, 5700)),
         "no-height.jpg": good("jpg").replace(b"\x11\x08\x00\x30", b"\x11\x08\x00\x00"),
     }  # fmt: skip
     for name, array in {

@@ -23,8 +23,9 @@ from blursim_command import BLURSIM, call, grey, run
 from cases import FLOAT32, PRINTED
 from PIL import Image
 from processes import run_code
+from scipy import signal as signal2d
 from skimage import data
-from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+from skimage.metrics import peak_signal_noise_ratio
 
 from blursim_jax import blursim, blursim_terms
 
@@ -49,6 +50,22 @@ def side(path: Path) -> int:
         return min(image.size)
 
 
+def gaussian_ssim(a: np.ndarray, b: np.ndarray, white: float) -> float:
+    """SSIM by the formula of Wang, Bovik, Sheikh and Simoncelli (2004), on windows that lie inside the images."""
+    taps = np.exp(-(np.arange(-5.0, 6) ** 2) / (2 * 1.5**2))
+    window = np.outer(taps, taps) / taps.sum() ** 2
+
+    def mean(x: np.ndarray) -> np.ndarray:
+        return signal2d.convolve2d(x, window, mode="valid")
+
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    c1, c2 = (0.01 * white) ** 2, (0.03 * white) ** 2
+    one, other = mean(a), mean(b)
+    spread = mean(a * a) - one**2 + mean(b * b) - other**2
+    top = (2 * one * other + c1) * (2 * (mean(a * b) - one * other) + c2)
+    return float(np.mean(top / ((one**2 + other**2 + c1) * (spread + c2))))
+
+
 def test_compare_says_what_the_library_says(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options: dict[str, Any] = {"spectrum": "log", "normalization": "relative", "sobel_kernel_size": 3, "alpha": 0.8}
     flags = [x for name, value in options.items() for x in (f"--{name.replace('_', '-')}", value)]
@@ -60,7 +77,7 @@ def test_compare_says_what_the_library_says(folder: Path, capsys: pytest.Capture
     terms = blursim_terms(a, b, data_range=255.0, **options)
     assert [found["general"], found["specific"]] == pytest.approx([float(x) for x in terms], rel=FLOAT32.value)
     assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(b, a, data_range=255), rel=PRINTED)
-    assert found["ssim"] == pytest.approx(structural_similarity(b, a, data_range=255), rel=PRINTED)
+    assert found["ssim"] == pytest.approx(gaussian_ssim(b, a, 255), rel=PRINTED)
     assert found["mse"] == pytest.approx(np.mean((a - b) ** 2) / 255**2, rel=PRINTED)
 
 
@@ -68,7 +85,10 @@ def test_compare_in_colour(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert call("compare", folder / "slight.png", folder / "sharp.png", "--color", "--json", "--data-range", 200) == 0
     a, b = (np.asarray(Image.open(folder / name)) for name in ("slight.png", "sharp.png"))
     expected = float(blursim(a, b, channel_axis=-1, data_range=200.0))
-    assert json.loads(capsys.readouterr().out)["value"] == pytest.approx(expected, rel=FLOAT32.value)
+    found = json.loads(capsys.readouterr().out)
+    assert found["value"] == pytest.approx(expected, rel=FLOAT32.value)
+    channels = [gaussian_ssim(a[..., i], b[..., i], 200) for i in range(3)]
+    assert found["ssim"] == pytest.approx(np.mean(channels), rel=PRINTED)
 
 
 def test_the_same_image(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -287,6 +307,7 @@ def test_help_has_examples_that_work(
             (tmp_path / name / f"{image}.png").write_bytes((folder / f"{image}.png").read_bytes())
     for image in ("sharp", "slight", "strong"):
         (tmp_path / f"{image}.png").write_bytes((folder / f"{image}.png").read_bytes())
+    (tmp_path / "pairs.csv").write_text("prediction,target\nsharp.png,slight.png\nslight.png,slight.png\n")
     (tmp_path / "restored.png").write_bytes((folder / "slight.png").read_bytes())
     monkeypatch.chdir(tmp_path)
     for example in examples:
@@ -295,7 +316,7 @@ def test_help_has_examples_that_work(
         if "--report" in words:
             words.append("--force")
         if "--resume" in words:
-            with pytest.raises(Exception, match=r"scores.csv is complete$"):
+            with pytest.raises(Exception, match=r"scores.csv is complete, and --force"):
                 call(*words)
         else:
             assert call(*words) in (None, 0, int("--fail-above" in words))
@@ -330,13 +351,17 @@ def test_streams_that_are_closed(folder: Path, closed: str) -> None:
         assert bool(found.stdout) == (status == 0 and ">&-" not in closed.replace("2>&-", ""))
 
 
-def test_figures_show_what_they_say() -> None:
+@pytest.mark.parametrize("color", [False, True], ids=["grey", "colour"])
+def test_figures_show_what_they_say(color: bool) -> None:
     from blursim_jax import blursim_maps
     from blursim_jax.cli import figures
-    from blursim_jax.cli.pairs import Pair, Settings, score
+    from blursim_jax.cli.pairs import Pair
+    from blursim_jax.cli.scores import score
+    from blursim_jax.cli.settings import Settings
 
-    a, b = np.random.default_rng(0).random((2, 40, 30)).astype(np.float32)
-    settings = Settings(0.9, 5, "complex", "relative", False, None, False, False, 10**6)
+    a, b = np.random.default_rng(0).random((2, 40, 30, 3) if color else (2, 40, 30)).astype(np.float32)
+    channels: Any = {"channel_axis": -1 if color else None}
+    settings = Settings(0.9, 5, "complex", "relative", color, None, False, False, 10**6)
     pair = Pair(a, b, 1.0, ())
     figure = figures.draw_comparison(pair, settings, score(pair, settings), ("a", "b"))
     shown = {axes.get_title(): axes.images[0].get_array() for axes in figure.axes if axes.get_title()}
@@ -344,13 +369,13 @@ def test_figures_show_what_they_say() -> None:
     expected = {
         "prediction: a": a,
         "target: b": b,
-        "prediction: edges": blursim_maps(a, zeros).edges,
-        "target: edges": blursim_maps(b, zeros).edges,
-        "prediction: spectrum, log10": np.log10(blursim_maps(a, zeros).spectrum),
-        "target: spectrum, log10": np.log10(blursim_maps(b, zeros).spectrum),
-        "difference of edges": blursim_maps(a, b, normalization="relative").edges,
+        "prediction: edges": blursim_maps(a, zeros, **channels).edges,
+        "target: edges": blursim_maps(b, zeros, **channels).edges,
+        "prediction: spectrum, log10": np.log10(blursim_maps(a, zeros, **channels).spectrum),
+        "target: spectrum, log10": np.log10(blursim_maps(b, zeros, **channels).spectrum),
+        "difference of edges": blursim_maps(a, b, normalization="relative", **channels).edges,
         "difference of spectra (complex), log10": np.log10(
-            blursim_maps(a, b, spectrum="complex", normalization="relative").spectrum
+            blursim_maps(a, b, spectrum="complex", normalization="relative", **channels).spectrum
         ),
     }
     assert shown.keys() == expected.keys()
@@ -358,7 +383,7 @@ def test_figures_show_what_they_say() -> None:
         np.testing.assert_allclose(
             np.asarray(shown[title]), np.asarray(values), rtol=FLOAT32.rounded, atol=FLOAT32.rounded, err_msg=title
         )
-    table = figures.draw_matrix(np.array([[0, 0.25], [0.5, 0]]), [a, b], 1.0, ["a", "b"])
+    table = figures.draw_matrix(np.array([[0, 0.25], [0.5, 0]]), [a, b], 1.0, ["a", "b"], settings)
     texts = [axes.texts[0].get_text() for axes in table.axes if axes.texts]
     assert texts[1:] == ["0", "0.25", "0.5", "0"]
 

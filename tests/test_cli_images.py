@@ -5,11 +5,13 @@ from frameworks import require
 
 require("jax", "typer", "PIL", "tifffile", "skimage")
 
+import io
 import re
+import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import hostile
@@ -22,7 +24,9 @@ from PIL import Image
 
 from blursim_jax.cli.files import UserError
 from blursim_jax.cli.images import read
-from blursim_jax.cli.pairs import Settings, read_pair, score
+from blursim_jax.cli.pairs import read_pair
+from blursim_jax.cli.scores import score
+from blursim_jax.cli.settings import Settings
 
 SETTINGS = Settings(0.9, 5, "magnitude", "area", False, None, False, False, 10**6)
 LUMA = 0.299, 0.587, 0.114
@@ -89,6 +93,30 @@ EXACT: dict[str, tuple[str, Callable[[Path], object], np.ndarray, float]] = {
 }
 
 
+# Of formats that most people know less.
+def content(head: bytes, pixels: np.ndarray, order: Literal["<", ">"] = ">") -> Callable[[Path], object]:
+    """A head, and the bytes of pixels."""
+    return lambda path: path.write_bytes(head + pixels.astype(pixels.dtype.newbyteorder(order)).tobytes())
+
+
+BITS = 255 * (BYTES[..., 0] > 99).astype(np.uint8)
+RARE: dict[str, tuple[str, Callable[[Path], object], np.ndarray, float]] = {
+    "PPM": ("a.ppm", content(b"P6\n50 37\n255\n", BYTES[..., :3]), BYTES[..., :3], 255),
+    "PGM": ("a.pgm", content(b"P5 # a comment\n50 37\n255\n", BYTES[..., 0]), BYTES[..., 0], 255),
+    "PGM, 16-bit": ("a.pgm", content(b"P5\n50 37\n65535\n", WORDS[..., 0]), WORDS[..., 0], 65535),
+    "PBM": ("a.pbm", content(b"P4\n50 37\n", np.packbits(BITS == 0, axis=1)), BITS, 255),
+    "PFM, grey": ("a.pfm", content(b"Pf\n50 37\n-1.0\n", FLOATS[::-1, :, 0], "<"), FLOATS[..., 0], 1),
+    "PFM, colour": ("a.pfm", content(b"PF\n50 37\n-1.0\n", FLOATS[::-1, :, :3], "<"), FLOATS[..., :3], 1),
+    "PFM, big-endian": ("a.pfm", content(b"PF\n50 37\n1.0\n", FLOATS[::-1, :, :3]), FLOATS[..., :3], 1),
+    "GIF": ("a.gif", lambda path: Image.fromarray(BYTES[..., 0] // 16 * 17).save(path), BYTES[..., 0] // 16 * 17, 255),
+    "JPEG 2000": ("a.jp2", pillow(BYTES[..., :3]), BYTES[..., :3], 255),
+    "JPEG 2000, codestream": ("a.j2k", pillow(BYTES[..., :3]), BYTES[..., :3], 255),
+    "JPEG 2000, alpha": ("a.jp2", pillow(BYTES), BYTES, 255),
+    "JPEG 2000, 16-bit grey": ("a.jp2", pillow(WORDS[..., 0]), WORDS[..., 0], 65535),
+}
+EXACT |= RARE
+
+
 def in_float64(pixels: np.ndarray, white: float, color: bool) -> np.ndarray:
     """What should be read, by the formulas of the help."""
     pixels = pixels.astype(np.float64)
@@ -131,12 +159,21 @@ def test_values_are_those_of_the_reference(
     np.testing.assert_allclose(scores.mse, np.mean((a - b) ** 2), rtol=FLOAT32.rounded)
 
 
-@pytest.mark.parametrize(("name", "options"), [("a.jpg", {"quality": 90}), ("a.webp", {"quality": 80})])
+LOSSY: list[tuple[str, dict[str, Any]]] = [
+    ("a.jpg", {"quality": 90}),
+    ("a.webp", {"quality": 80}),
+    ("a.avif", {"quality": 99}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), LOSSY)
 def test_lossy_formats(tmp_path: Path, name: str, options: Any) -> None:
     from skimage import data
 
     pillow(data.astronaut(), **options)(tmp_path / name)
-    expected = np.asarray(cv2.imread(str(tmp_path / name)))[..., ::-1] @ np.array(LUMA)
+    # OpenCV may lack AVIF.
+    pixels = data.astronaut() if name == "a.avif" else np.asarray(cv2.imread(str(tmp_path / name)))[..., ::-1]
+    expected = pixels @ np.array(LUMA)
     # Decoders may round colours otherwise.
     assert np.abs(read(tmp_path / name, color=False, max_pixels=10**6).pixels - expected).mean() < 1
 
@@ -216,8 +253,25 @@ KINDS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "integers of 32 bits": ("a.tif", tiff(WORDS[..., 0].astype(np.int32)), "not supported"),
     "signed integers": ("a.tif", tiff(BYTES[..., 0].astype(np.int8)), "int8"),
     "five channels": ("a.tif", tiff(np.zeros((9, 9, 5), np.uint16), planarconfig="contig"), "not supported"),
+    "PPM, 16-bit colour": ("a.ppm", content(b"P6\n50 37\n65535\n", WORDS[..., :3]), "16-bit colours"),
+    "PGM, 10-bit": ("a.pgm", content(b"P5\n50 37\n1023\n", WORDS[..., 0] // 64), "a largest value other than"),
+    "PPM as text": ("a.ppm", content(b"P3\n1 1\n255\n1 2 3\n", BYTES[:0]), "as text"),
+    "PFM that ends": ("a.pfm", content(b"PF\n50 37\n-1.0\n", FLOATS[:9, :, :3]), "pixels are missing"),
+    "PFM, infinite": ("a.pfm", content(b"PF\n1 1\n-1.0\n", np.full(3, np.inf, "f4"), "<"), "infinite"),
+    "PFM, large": ("a.pfm", content(b"PF\n50000 50000\n-1.0\n", BYTES[:0]), "50000x50000 is more than --max-pixels"),
+    "JPEG 2000, 12-bit colour": ("a.jp2", lambda path: path.write_bytes(deep_jpeg2000(11)), "12 bits"),
+    "JPEG 2000, signed": ("a.jp2", lambda path: path.write_bytes(deep_jpeg2000(0x87)), "bits are not supported"),
     "LZMA": ("a.tif", tiff(FLOATS[..., :3], compression="lzma", **RGB), "compression"),
 }
+
+
+def deep_jpeg2000(depth: int) -> bytes:
+    """One that says of its first channel that it is deeper than it is."""
+    file = io.BytesIO()
+    Image.fromarray(BYTES[..., :3]).save(file, "JPEG2000")
+    found = bytearray(file.getvalue())
+    found[found.index(b"\xff\x4f\xff\x51") + 42] = depth
+    return bytes(found)
 
 
 def twelve_bits() -> bytes:
@@ -295,12 +349,120 @@ def test_sizes_that_differ(tmp_path: Path) -> None:
     ):
         read_pair(*paths, SETTINGS)
     cropped = read_pair(*paths, SETTINGS._replace(crop=True, color=True))
-    assert cropped.notes == ("cropped to the middle 40x30",)
+    assert cropped.notes[0] == "cropped to the middle 40x30" and len(cropped.notes) == 2
     np.testing.assert_array_equal(cropped.prediction, BYTES[3:33, 5:45, :3])
     np.testing.assert_array_equal(cropped.target, BYTES[:30, :40, :3])
     resized = read_pair(*paths, SETTINGS._replace(resize=True, color=True))
-    assert resized.notes == ("resized to 40x30 (Lanczos)",)
+    assert resized.notes[0] == "resized to 40x30 (Lanczos)" and len(resized.notes) == 2
     assert resized.prediction.shape == resized.target.shape == (30, 40, 3)
     expected = np.asarray(Image.fromarray(BYTES[..., :3]).resize((40, 30), Image.Resampling.LANCZOS), np.float32)
     # Pillow rounds bytes, between height and width too.
     assert np.abs(np.clip(resized.prediction, 0, 255) - expected).mean() < 1
+
+
+@pytest.mark.parametrize("predictor", [1, 2, 3])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_predictors_of_floating_point(tmp_path: Path, predictor: int, channels: int) -> None:
+    """As GDAL, Photoshop and OpenCV write them; libtiff encodes here."""
+    options = [
+        cv2.IMWRITE_TIFF_COMPRESSION,
+        8,
+        cv2.IMWRITE_TIFF_PREDICTOR,
+        predictor,
+        cv2.IMWRITE_TIFF_ROWSPERSTRIP,
+        16,
+    ]
+    pixels = FLOATS[..., :channels]
+    cv2.imwrite(str(tmp_path / "a.tif"), pixels[..., ::-1], options)
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        page = file.pages.first
+        assert (page.predictor, page.compression, page.rowsperstrip) == (predictor, 8, 16)
+    found = read(tmp_path / "a.tif", color=True, max_pixels=10**6)
+    np.testing.assert_array_equal(found.pixels, np.broadcast_to(pixels, (37, 50, 3)))
+    assert found.notes == ()
+
+
+def replaced(content: bytes, old: bytes, new: bytes) -> bytes:
+    assert content.count(old) == 1
+    return content.replace(old, new)
+
+
+def shuffled(tile: np.ndarray) -> np.ndarray:
+    """A tile after Adobe's predictor 3: bytes of a row by place, the highest first, and then their differences."""
+    _, width, samples = tile.shape
+    size = tile.dtype.itemsize
+    rows = []
+    for row in tile.astype(f">f{size}"):
+        content = [row.tobytes()[place::size] for place in range(size)]
+        line = np.frombuffer(b"".join(content), np.uint8).reshape(size * width, samples)
+        rows.append(np.diff(line, axis=0, prepend=np.zeros((1, samples), np.uint8)).tobytes())
+    return np.frombuffer(b"".join(rows), tile.dtype).reshape(tile.shape)
+
+
+@pytest.mark.parametrize("byteorder", ["<", ">"])
+@pytest.mark.parametrize("depth", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("planar", [False, True], ids=["pixels", "planes"])
+def test_predictors_in_tiles(tmp_path: Path, byteorder: str, depth: str, planar: bool) -> None:
+    """As GDAL writes them: tiles go beyond the image, which is 50x37 of 64x48."""
+    dtype = np.dtype(f"{byteorder}{depth}")
+    whole = np.pad(FLOATS[..., :3], ((0, 11), (0, 14), (0, 0))).astype(dtype)
+    stored = whole.copy()
+    for i in range(0, 48, 16):
+        for j in range(0, 64, 32):
+            for part in [slice(k, k + 1) for k in range(3)] if planar else [slice(3)]:
+                stored[i : i + 16, j : j + 32, part] = shuffled(whole[i : i + 16, j : j + 32, part])
+    # The tag of the predictor, which tifffile writes by itself alone, comes as another.
+    options = (PLANAR if planar else RGB) | {"compression": "zlib", "tile": (16, 32), "metadata": None}
+    tags = [(65317, 3, 1, 3, True)]
+    array = np.moveaxis(stored, -1, 0) if planar else stored
+    options |= {"byteorder": byteorder}
+    tifffile.imwrite(tmp_path / "a.tif", array, extratags=tags, **options)
+    content = (tmp_path / "a.tif").read_bytes()
+    for layout, old, new in (
+        ("HHIH", (65317, 3, 1, 3), (317, 3, 1, 3)),
+        ("HHII", (256, 4, 1, 64), (256, 4, 1, 50)),
+        ("HHII", (257, 4, 1, 48), (257, 4, 1, 37)),
+    ):
+        content = replaced(content, struct.pack(byteorder + layout, *old), struct.pack(byteorder + layout, *new))
+    (tmp_path / "a.tif").write_bytes(content)
+    found = read(tmp_path / "a.tif", color=True, max_pixels=10**6)
+    np.testing.assert_array_equal(found.pixels, whole[:37, :50].astype(np.float32))
+
+
+@pytest.mark.parametrize(("code", "says"), [(5, "compression LZW"), (34887, "compression LERC"), (50000, "ZSTD")])
+@pytest.mark.parametrize("pixels", [FLOATS[..., :3], BYTES[..., :3].astype(np.int8)], ids=["floats", "bytes"])
+def test_what_is_not_supported_is_not_called_damaged(tmp_path: Path, code: int, says: str, pixels: np.ndarray) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", pixels, **RGB)
+    old, new = (struct.pack("<HHIH", 259, 3, 1, x) for x in (1, code))
+    (tmp_path / "a.tif").write_bytes(replaced((tmp_path / "a.tif").read_bytes(), old, new))
+    with pytest.raises(
+        UserError, match=rf"a.tif: .*{says} is not supported in a TIFF of this kind; save it with deflate"
+    ):
+        read(tmp_path / "a.tif", color=False, max_pixels=10**6)
+
+
+def test_a_decoder_that_pillow_lacks_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import TiffImagePlugin
+
+    Image.fromarray(BYTES[..., :3]).save(tmp_path / "a.tif", compression="tiff_lzw")
+
+    def lacking(self: Any) -> None:
+        raise OSError("decoder libtiff not available")
+
+    monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "load", lacking)
+    says = r"a.tif: cannot be decoded; damaged, or of a kind that Pillow lacks \(decoder libtiff not available\)$"
+    with pytest.raises(UserError, match=says):
+        read(tmp_path / "a.tif", color=False, max_pixels=10**6)
+
+
+def test_ten_bits_in_avif_are_refused(tmp_path: Path) -> None:
+    """Pillow would reduce them to 8."""
+    if not cv2.haveImageWriter("a.avif"):
+        pytest.skip("this OpenCV writes no AVIF")
+    for depth in (8, 10):
+        pixels = (WORDS[..., :3] >> (16 - depth)).astype(np.uint8 if depth == 8 else np.uint16)
+        cv2.imwrite(str(tmp_path / "a.avif"), pixels, [cv2.IMWRITE_AVIF_DEPTH, depth])
+        if depth == 8:
+            read(tmp_path / "a.avif", color=True, max_pixels=10**6)
+    with pytest.raises(UserError, match=r"a.avif: 10 bits are not supported in this format; convert it to"):
+        read(tmp_path / "a.avif", color=True, max_pixels=10**6)

@@ -4,9 +4,74 @@ The command needs the extra `cli`. Slow imports are inside functions, so that he
 """
 
 import sys
-from typing import NoReturn
+from os import PathLike
+from typing import TYPE_CHECKING, Literal, NoReturn
+
+if TYPE_CHECKING:
+    from blursim_jax._checks import Normalization, Spectrum
+    from blursim_jax.cli.scores import Comparison
+    from blursim_jax.cli.settings import Luma, Place, Preset
 
 EXTRA = "pip install 'blursim[cli]'"
+
+
+def compare_files(
+    prediction: str | PathLike[str],
+    target: str | PathLike[str],
+    *,
+    preset: "Preset | None" = None,
+    alpha: float | None = None,
+    sobel_kernel_size: Literal[3, 5, 7] | None = None,
+    spectrum: "Spectrum | None" = None,
+    normalization: "Normalization | None" = None,
+    color: bool = False,
+    luma: "Luma" = "full",
+    data_range: float | None = None,
+    as_stored: bool = False,
+    resize: bool = False,
+    crop: bool = False,
+    crop_at: "Place | None" = None,
+    crop_border: int = 0,
+    max_pixels: int = 2**25,
+) -> "Comparison":
+    """Compare two image files as `blursim compare PREDICTION TARGET` does, with the same numbers and notes.
+
+    The options are those of the command, and `blursim compare --help` describes them.
+
+    Args:
+        prediction: The file to judge.
+        target: The file that it should be.
+        preset: Options of the loss by what they are for. It excludes the four that follow.
+        alpha: Weight of Specific against General: 0.9 without a preset.
+        sobel_kernel_size: Side of the Sobel kernel: 5 without a preset.
+        spectrum: What General compares of each frequency: `"magnitude"` without a preset.
+        normalization: What differences are divided by: `"area"` without a preset.
+        color: Whether to compare red, green and blue, or luma alone.
+        luma: Which luma, as `--luma` has it.
+        data_range: What pixel value is white. By default the depth of the files says it.
+        as_stored: Whether values are compared as stored where colour profiles differ, or in sRGB.
+        resize: Whether a prediction of another size gets that of the target.
+        crop: Whether images of different sizes are cut to the size that both have.
+        crop_at: Which part is kept, the middle by default. It implies `crop`.
+        crop_border: How many pixels are left out at each side.
+        max_pixels: How many pixels an image may have.
+
+    Returns:
+        A named tuple of `value`, `general`, `specific`, `mse`, `psnr`, `ssim`, and `notes` on what was done to the
+        images. SSIM is NaN for images with a side of less than 11 pixels, PSNR infinite for identical ones.
+
+    Raises:
+        ValueError: If a file cannot be read, an option is wrong, or the sizes differ and no option says what to do.
+        TypeError: If an option is of a wrong type.
+    """
+    from pathlib import Path
+
+    from blursim_jax.cli import pairs, scores, settings
+
+    options = {name: value for name, value in locals().items() if name in settings.Settings._fields}
+    checked = settings.checked_settings(options)
+    pair = pairs.read_pair(Path(prediction), Path(target), checked)
+    return scores.Comparison(*scores.score(pair, checked), notes=pair.notes)
 
 
 def main() -> NoReturn:

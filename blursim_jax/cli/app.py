@@ -10,7 +10,9 @@ from typing import Annotated, NoReturn
 import typer
 from typer.exceptions import TyperException
 
-from blursim_jax.cli.commands import compare, evaluate, matrix, sweep
+from blursim_jax import __version__
+from blursim_jax.cli.commands import compare, matrix, sweep
+from blursim_jax.cli.evaluation import evaluate
 from blursim_jax.cli.files import Interruption, UserError, printable
 
 app = typer.Typer(
@@ -68,9 +70,7 @@ def run() -> NoReturn:
 def show_version(wanted: bool) -> None:
     """Print the version and exit."""
     if wanted:
-        from importlib.metadata import version
-
-        print(version("blursim"))
+        print(__version__)
         raise typer.Exit
 
 
@@ -84,7 +84,8 @@ def blursim(
 
     BlurSim = (1 - alpha) * General + alpha * Specific: 0 for the same image, the larger the less alike.
 
-    Each command's --help has its options and examples. PNG, JPEG, TIFF, WebP and BMP are read, as luma or by --color.
+    Each command's --help has its options and examples. PNG, JPEG, TIFF, WebP, AVIF, JPEG 2000,
+    BMP, GIF, PPM and PFM are read, as luma or by --color.
 
     [bold]Exit status[/bold]: 0 done; 1 above --fail-above; 2 bad input; 130 interrupted.
     """

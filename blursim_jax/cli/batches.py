@@ -12,7 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from blursim_jax import blursim_terms
-from blursim_jax.cli.pairs import TOO_LARGE, Pair, Settings, psnr_of
+from blursim_jax.cli.pairs import Pair
+from blursim_jax.cli.scores import TOO_LARGE, psnr_of
+from blursim_jax.cli.settings import Settings
 
 # Name, pair, and either [value, general, specific, MSE, PSNR] or an error message.
 Scored = tuple[str, Pair, list[float] | str]

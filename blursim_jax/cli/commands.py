@@ -1,37 +1,42 @@
-"""The commands: their options and output. The modules that they import do the work."""
+"""The commands on single images: their options and output. The modules that they import do the work."""
 
-import json as json_module
-import math
-import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from blursim_jax.cli import options
-from blursim_jax.cli.files import UserError, check_outputs, printable
+from blursim_jax.cli.files import UserError, check_drawing, check_outputs, printable
 from blursim_jax.cli.options import MAX_PIXELS, OUTPUT
+from blursim_jax.cli.settings import checked_settings
 
 
 def compare(
     context: typer.Context,
-    prediction: Annotated[Path, typer.Argument(help="The image to judge.", show_default=False)],
-    target: Annotated[Path, typer.Argument(help="The image that it should be.", show_default=False)],
-    alpha: options.Alpha = 0.9,
-    sobel_kernel_size: options.KernelSize = 5,
-    spectrum: options.Spectrum = "magnitude",
-    normalization: options.Normalization = "area",
+    predictions: Annotated[
+        list[Path], typer.Argument(help="The images to judge.", metavar="PREDICTION...", show_default=False)
+    ],
+    target: Annotated[Path, typer.Argument(help="What they should be.", metavar="TARGET", show_default=False)],
+    preset: options.Preset = None,
+    alpha: options.Alpha = None,
+    sobel_kernel_size: options.KernelSize = None,
+    spectrum: options.Spectrum = None,
+    normalization: options.Normalization = None,
     color: options.Color = False,
+    luma: options.Luma = "full",
     data_range: options.DataRange = None,
+    as_stored: options.AsStored = False,
     resize: options.Resize = False,
     crop: options.Crop = False,
+    crop_at: options.CropAt = None,
+    crop_border: options.CropBorder = 0,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     figure: options.Figure = None,
     json: options.Json = False,
     force: options.Force = False,
     fail_above: options.FailAbove = None,
 ) -> int:
-    """Compare two images: BlurSim and its terms, with MSE, PSNR and SSIM beside them.
+    """Compare one image or several with a target: BlurSim and its terms, with MSE, PSNR and SSIM beside them.
 
     Of two restorations the one with the lower BlurSim, under the same options, is nearer to the target.
 
@@ -39,40 +44,53 @@ def compare(
 
     blursim compare restored.png sharp.png
 
-    blursim compare restored.png sharp.png --spectrum log --normalization relative --alpha 0.8 --figure where.png
+    blursim compare restored.png sharp.png --preset perceptual --figure where.png
+
+    blursim compare slight.png restored.png strong.png sharp.png --preset perceptual
 
     blursim compare restored.png sharp.png --json --fail-above 0.05
     """
-    from blursim_jax.cli import console, pairs
+    from blursim_jax.cli import console, pairs, scores
 
-    settings = pairs.checked_settings(context.params)
-    check_outputs(figure, force=force, inputs=(prediction, target))
-    pair = pairs.read_pair(prediction, target, settings)
-    console.print_notes(pair.notes)
-    scores = pairs.score(pair, settings)
+    settings = checked_settings(context.params)
+    check_outputs(figure, force=force, inputs=(*predictions, target))
+    if figure is not None and len(predictions) > 1:
+        raise UserError(f"--figure draws one prediction, got {len(predictions)}")
+    check_drawing(figure)
+    read = pairs.read_pairs(predictions, target, settings)
+    console.print_notes(read[0].notes)
+    found = [scores.score(pair, settings) for pair in read]
+    blurred = scores.score_blurred(read[0], settings) if preset else {}
     if figure is not None:
         from blursim_jax.cli import figures
 
-        figures.save(figures.draw_comparison(pair, settings, scores, (prediction.name, target.name)), figure)
+        names = predictions[0].name, target.name
+        figures.save(figures.draw_comparison(read[0], settings, found[0], names), figure)
     if json:
-        found = {"prediction": str(prediction), "target": str(target), **scores._asdict()}
-        print_json(found | {"options": settings._asdict()})
+        console.print_comparison_json(found, read[0].notes, blurred, (predictions, target), settings)
+    elif len(found) == 1:
+        console.print_scores(found[0], blurred, settings)
     else:
-        console.print_scores(scores)
-    return status_of(scores.value, fail_above)
+        console.print_several(found, pairs.names_of(predictions), blurred, settings)
+    return console.status_of(max(one.value for one in found), fail_above, settings)
 
 
 def matrix(
     context: typer.Context,
     images: Annotated[list[Path], typer.Argument(help="Two images or more.", show_default=False)],
-    alpha: options.Alpha = 0.9,
-    sobel_kernel_size: options.KernelSize = 5,
-    spectrum: options.Spectrum = "magnitude",
-    normalization: options.Normalization = "area",
+    preset: options.Preset = None,
+    alpha: options.Alpha = None,
+    sobel_kernel_size: options.KernelSize = None,
+    spectrum: options.Spectrum = None,
+    normalization: options.Normalization = None,
     color: options.Color = False,
+    luma: options.Luma = "full",
     data_range: options.DataRange = None,
+    as_stored: options.AsStored = False,
     resize: options.Resize = False,
     crop: options.Crop = False,
+    crop_at: options.CropAt = None,
+    crop_border: options.CropBorder = 0,
     max_pixels: options.MaxPixels = MAX_PIXELS,
     format: Annotated[
         Literal["text", "csv", "json"], typer.Option(help="What to print.", rich_help_panel=OUTPUT)
@@ -90,101 +108,40 @@ def matrix(
 
     blursim matrix sharp.png slight.png strong.png --figure table.png
     """
-    from blursim_jax.cli import console, pairs
+    from blursim_jax.cli import console, pairs, scores
 
-    settings = pairs.checked_settings(context.params)
+    settings = checked_settings(context.params)
     if len(images) < 2:
         raise UserError("IMAGES: expected two images or more, got one")
     check_outputs(figure, force=force, inputs=images)
+    check_drawing(figure)
     arrays, white, notes = pairs.read_all(images, settings, model=0)
     console.print_notes(notes)
-    values, names = pairs.score_all(arrays, white, settings), pairs.names_of(images)
+    values, names = scores.score_all(arrays, white, settings), pairs.names_of(images)
     if figure is not None:
         from blursim_jax.cli import figures
 
-        figures.save(figures.draw_matrix(values, arrays, white, names), figure)
+        figures.save(figures.draw_matrix(values, arrays, white, names, settings, notes), figure)
     if format == "json":
-        found = {"images": [str(image) for image in images], "values": values.tolist()}
-        print_json(found | {"options": settings._asdict()})
+        found = {"images": [str(image) for image in images], "values": values.tolist(), "notes": notes}
+        console.print_json(found | {"options": settings._asdict()})
     else:
-        console.print_matrix(values, names, csv=format == "csv")
-
-
-def evaluate(
-    context: typer.Context,
-    predictions: Annotated[Path, typer.Argument(help="The folder of results.", show_default=False)],
-    targets: Annotated[Path, typer.Argument(help="The folder of what they should be.", show_default=False)],
-    alpha: options.Alpha = 0.9,
-    sobel_kernel_size: options.KernelSize = 5,
-    spectrum: options.Spectrum = "magnitude",
-    normalization: options.Normalization = "area",
-    color: options.Color = False,
-    data_range: options.DataRange = None,
-    resize: options.Resize = False,
-    crop: options.Crop = False,
-    max_pixels: options.MaxPixels = MAX_PIXELS,
-    out: Annotated[Path, options.table("The table to write: a CSV.")] = Path("blursim.csv"),
-    report: Annotated[Path | None, options.table("Write a report with the worst pairs: one HTML file.")] = None,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            metavar="",
-            help="Go on with an interrupted run of the same folders and options; what had an error is tried again.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = False,
-    threads: Annotated[
-        int | None,
-        typer.Option(min=1, help="How many images to decode at a time.", show_default="the number of cores"),
-    ] = None,
-    json: options.Json = False,
-    force: options.Force = False,
-    fail_above: options.FailAbove = None,
-) -> int:
-    """Score a folder of results against a folder of targets, matched by path without suffix: a/x.png with a/x.jpg.
-
-    The CSV has a row a pair, in the order of names. One that cannot be compared has its error there; the rest goes on.
-
-    Folders inside are gone through too; links to folders, hidden files, and files of other suffixes are not.
-
-    [bold]Examples[/bold]
-
-    blursim evaluate results/ sharp/ --out scores.csv
-
-    blursim evaluate results/ sharp/ --out scores.csv --report scores.html --color
-
-    blursim evaluate results/ sharp/ --out scores.csv --resume
-    """
-    from blursim_jax.cli import console, folders, pairs, reports
-
-    settings = pairs.checked_settings(context.params)
-    with folders.Run(predictions, targets, out, settings) as run:
-        console.print_notes(run.notes)
-        rows = run.score(report, resume=resume, force=force, threads=threads, progress=console.progress)
-        summary = reports.summarize(rows)
-        run.write(rows)
-        if report is not None:
-            reports.write(report, run, rows, summary)
-        run.finish()
-    if json:
-        print_json(summary._asdict() | {"options": settings._asdict()})
-    else:
-        console.print_summary(summary, [path for path in (out, report) if path is not None])
-    status = status_of(summary.mean, fail_above)
-    return 2 if summary.failed else status
+        console.print_matrix(values, names, settings, csv=format == "csv")
 
 
 def sweep(
     context: typer.Context,
     image: Annotated[Path, typer.Argument(help="A sharp image of the kind you compare.", show_default=False)],
-    alpha: options.Alpha = 0.9,
-    sobel_kernel_size: options.KernelSize = 5,
-    normalization: options.Normalization = "area",
+    preset: options.Preset = None,
+    alpha: options.Alpha = None,
+    sobel_kernel_size: options.KernelSize = None,
+    normalization: options.Normalization = None,
     color: options.Color = False,
+    luma: options.Luma = "full",
     data_range: options.DataRange = None,
+    crop_border: options.CropBorder = 0,
     max_pixels: options.MaxPixels = MAX_PIXELS,
-    out: Annotated[Path, options.picture("The curves to write: a PNG.")] = Path("sweep.png"),
+    out: Annotated[Path, options.picture("The curves to write: a PNG.", "--figure", "--out")] = Path("sweep.png"),
     csv: Annotated[Path | None, options.table("The numbers to write: a CSV.")] = None,
     force: options.Force = False,
 ) -> None:
@@ -192,48 +149,24 @@ def sweep(
 
     A loss suits a task if it grows with what the task should remove, and stays low for what does not matter.
 
-    To compare kernel sizes or normalizations, run it once for each, with another --out.
+    To compare kernel sizes or normalizations, run it once for each, with another --figure.
 
     [bold]Examples[/bold]
 
     blursim sweep sharp.png
 
-    blursim sweep sharp.png --normalization relative --out curves.png --csv curves.csv
+    blursim sweep sharp.png --normalization relative --figure curves.png --csv curves.csv
     """
-    from blursim_jax.cli import console, pairs
-    from blursim_jax.cli.images import read
+    from blursim_jax.cli import console, figures, pairs, sweeps
 
-    settings = pairs.checked_settings(context.params)
+    settings = checked_settings(context.params)
     check_outputs(out, csv, force=force, inputs=[image])
-    picture = read(image, color=color, max_pixels=max_pixels)
-    console.print_notes([f"{image}: {', '.join(picture.notes)}"] if picture.notes else [])
-    settings.check_shape(picture.pixels.shape)
-    from blursim_jax.cli import figures, sweeps
-
-    rows = sweeps.sweep(picture, settings)
-    figures.save(figures.draw_sweep(rows, settings, image.name), out)
+    (pixels,), white, notes = pairs.read_all([image], settings, model=0)
+    console.print_notes(notes)
+    settings.check_shape(pixels.shape)
+    rows = sweeps.sweep(pixels / white, settings)
+    figures.save(figures.draw_sweep(rows, settings, image.name, notes), out)
     if csv is not None:
-        sweeps.write(rows, settings, csv)
-    console.print_sweep(rows)
+        sweeps.write(rows, settings, notes, csv)
+    console.print_sweep(rows, settings)
     print(f"Wrote {' and '.join(printable(path) for path in (out, csv) if path is not None)}.")
-
-
-def status_of(value: float | None, limit: float | None) -> int:
-    """Return the exit status for a value. If it is 1, print the reason on stderr."""
-    if limit is None or value is None or value <= limit:
-        return 0
-    print(f"BlurSim {value:.6g} is above --fail-above {limit:.6g}", file=sys.stderr)
-    return 1
-
-
-def print_json(content: dict[str, Any]) -> None:
-    """Print JSON, with null for NaN and infinity, which JSON lacks."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, float) and not math.isfinite(value):
-            return None
-        if isinstance(value, dict):
-            return {key: plain(x) for key, x in value.items()}
-        return [plain(x) for x in value] if isinstance(value, (list, tuple)) else value
-
-    print(json_module.dumps(plain(content), indent=2))

@@ -5,6 +5,7 @@ can tell them apart.
 """
 
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from matplotlib.colors import Normalize, PowerNorm
 from matplotlib.figure import Figure
 
 from blursim_jax import blursim_maps
-from blursim_jax.cli.files import replacing, shortened
-from blursim_jax.cli.pairs import Pair, Scores, Settings
+from blursim_jax.cli.files import printable, replacing, shortened
+from blursim_jax.cli.pairs import Pair
+from blursim_jax.cli.scores import Scores
+from blursim_jax.cli.settings import Settings
 from blursim_jax.cli.sweeps import DISTORTIONS, SPECTRA, Level
 
 # Range of frequencies in cycles per pixel, with the lowest in the middle. Rows go down, as in the image.
@@ -35,16 +38,15 @@ LINES = {
 def draw_comparison(pair: Pair, settings: Settings, scores: Scores, names: Sequence[str]) -> Figure:
     """Draw both images one above the other, their edges and spectra beside them, and the difference maps."""
     options = settings.options(pair.data_range)
-    difference = blursim_maps(pair.prediction, pair.target, **options)
+    where_edges, where_spectra = _maps(pair.prediction, pair.target, options, decades=settings.spectrum != "log")
     # The difference from black is the image itself: its edges and its magnitude spectrum.
     options |= {"spectrum": "magnitude", "normalization": "area"}
-    of_each = [blursim_maps(x, np.zeros_like(x), **options) for x in (pair.prediction, pair.target)]
+    of_each = [_maps(x, np.zeros_like(x), options, decades=True) for x in (pair.prediction, pair.target)]
     height, width = pair.target.shape[:2]
     panel = 3.1 * min(max(height / width, 0.5), 1.6)
     figure = Figure(figsize=(15.5, 2 * panel + 1.2), layout="constrained")
     grid = figure.subplots(2, 4)
-    edges = [np.asarray(maps.edges) for maps in of_each]
-    spectra = [_decades(maps.spectrum) for maps in of_each]
+    edges, spectra = zip(*of_each, strict=True)
     roles = "prediction", "target"
     for row, role, name, image in zip(grid, roles, names, pair[:2], strict=True):
         _show(row[0], np.clip(image / pair.data_range, 0, 1), f"{role}: {_short(name)}", cmap="gray", vmin=0, vmax=1)
@@ -56,21 +58,28 @@ def draw_comparison(pair: Pair, settings: Settings, scores: Scores, names: Seque
             drawn = _show(axes, values, f"{role}: {title}", frequencies=column == 2, cmap="cividis", norm=norm)
             figure.colorbar(drawn, ax=axes, shrink=0.85)
     where, at_which = grid[:, 3]
-    drawn = _show(where, np.asarray(difference.edges), "difference of edges", cmap="cividis", norm=PowerNorm(0.5, 0))
+    drawn = _show(where, where_edges, "difference of edges", cmap="cividis", norm=PowerNorm(0.5, 0))
     figure.colorbar(drawn, ax=where, shrink=0.85)
     logarithmic = settings.spectrum == "log"
-    values = np.asarray(difference.spectrum) if logarithmic else _decades(difference.spectrum)
     title = f"difference of spectra ({settings.spectrum}){'' if logarithmic else ', log10'}"
-    figure.colorbar(_show(at_which, values, title, frequencies=True, cmap="cividis"), ax=at_which, shrink=0.85)
+    figure.colorbar(_show(at_which, where_spectra, title, frequencies=True, cmap="cividis"), ax=at_which, shrink=0.85)
     figure.suptitle(
-        f"BlurSim {scores.value:.5g} = {1 - settings.alpha:.3g} * General {scores.general:.5g} + "
+        f"{settings.label} {scores.value:.5g} = {1 - settings.alpha:.3g} * General {scores.general:.5g} + "
         f"{settings.alpha:.3g} * Specific {scores.specific:.5g}     "
         f"PSNR {scores.psnr:.2f} dB" + ("" if np.isnan(scores.ssim) else f"     SSIM {scores.ssim:.4f}")
     )
+    _write_notes(figure, pair.notes)
     return figure
 
 
-def draw_matrix(values: np.ndarray, images: Sequence[np.ndarray], white: float, names: Sequence[str]) -> Figure:
+def draw_matrix(
+    values: np.ndarray,
+    images: Sequence[np.ndarray],
+    white: float,
+    names: Sequence[str],
+    settings: Settings,
+    notes: Sequence[str] = (),
+) -> Figure:
     """Draw the pairwise table as a heat map, with a thumbnail per row and column."""
     count = len(names)
     side = max(1.1, min(1.6, 14 / count))
@@ -99,11 +108,12 @@ def draw_matrix(values: np.ndarray, images: Sequence[np.ndarray], white: float, 
                 axes.set_axis_off()
                 axes.text(0.5, 0.5, "row: prediction\ncolumn: target", ha="center", va="center", fontsize=9)
     if drawn is not None:
-        figure.colorbar(drawn, ax=grid[:, -1].tolist(), label="BlurSim", aspect=40)
+        figure.colorbar(drawn, ax=grid[:, -1].tolist(), label=settings.label, aspect=40)
+    _write_notes(figure, notes)
     return figure
 
 
-def draw_sweep(rows: Sequence[Level], settings: Settings, name: str) -> Figure:
+def draw_sweep(rows: Sequence[Level], settings: Settings, name: str, notes: Sequence[str] = ()) -> Figure:
     """Draw the value and both terms against the strength, with a row per spectrum and a column per distortion."""
     figure = Figure(figsize=(15, 9), layout="constrained")
     grid = figure.subplots(len(SPECTRA), len(DISTORTIONS), sharex="col", sharey="row")
@@ -120,7 +130,7 @@ def draw_sweep(rows: Sequence[Level], settings: Settings, name: str) -> Figure:
                 axes.set_xlabel(distortion)
         line[0].set_ylabel(f"--spectrum {spectrum}")
     handles, _ = grid[0, 0].get_legend_handles_labels()
-    labels = f"BlurSim, alpha {settings.alpha:.3g}", "General", "Specific"
+    labels = f"{settings.label}, alpha {settings.alpha:.3g}", "General", "Specific"
     figure.legend(handles, labels, loc="outside upper right", ncols=3)
     figure.suptitle(
         f"{_short(name)} against itself, distorted (--normalization {settings.normalization}, "
@@ -128,22 +138,31 @@ def draw_sweep(rows: Sequence[Level], settings: Settings, name: str) -> Figure:
         x=0.01,
         ha="left",
     )
+    _write_notes(figure, notes)
     return figure
 
 
-def to_png(figure: Figure) -> bytes:
-    """Return the figure as the bytes of a PNG."""
+def to_bytes(figure: Figure, kind: str = "png") -> bytes:
+    """Return the figure as the bytes of a PNG, or of a JPEG, which is several times smaller."""
     content = io.BytesIO()
     # The tight bounding box cuts nothing off at the border.
-    figure.savefig(content, format="png", dpi=100, bbox_inches="tight", pad_inches=0.15)
+    figure.savefig(content, format=kind, dpi=100, bbox_inches="tight", pad_inches=0.15)
     return content.getvalue()
 
 
 def save(figure: Figure, path: Path) -> None:
     """Write the figure as a PNG, in full or not at all."""
-    content = to_png(figure)
+    content = to_bytes(figure)
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _write_notes(figure: Figure, notes: Sequence[str]) -> None:
+    """Write what was done to the images below them, at most as wide as the figure."""
+    width = int(12 * figure.get_figwidth())
+    lines = [line for note in notes for line in textwrap.wrap(f"Note: {printable(note)}", width)]
+    if lines:
+        figure.supxlabel("\n".join(lines).replace("$", r"\$"), fontsize=9, x=0.01, ha="left")
 
 
 def _show(axes: Axes, values: np.ndarray, title: str, *, frequencies: bool = False, **style: Any) -> Any:
@@ -159,6 +178,22 @@ def _show(axes: Axes, values: np.ndarray, title: str, *, frequencies: bool = Fal
     if not 1 / 8 <= height / width <= 8:
         style["aspect"] = "auto"
     return axes.imshow(_thinned(values, peaks=values.ndim == 2 and style.get("cmap") != "gray"), **style)
+
+
+def _maps(a: np.ndarray, b: np.ndarray, options: dict[str, Any], *, decades: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the maps of edges and spectra, as large as they are drawn, so that few large ones are held at a time.
+
+    Maps in colour are the means of those of the channels, which take a third of the memory one by one.
+    """
+    options = options | {"channel_axis": None}
+    channels = [(a, b)] if a.ndim == 2 else [(a[..., i], b[..., i]) for i in range(a.shape[-1])]
+    edges, spectra = (np.zeros(a.shape[:2], np.float32) for _ in range(2))
+    for pair in channels:
+        maps = blursim_maps(*pair, **options)
+        np.add(edges, np.asarray(maps.edges) / len(channels), out=edges)
+        np.add(spectra, np.asarray(maps.spectrum) / len(channels), out=spectra)
+    edges, spectra = _thinned(edges, peaks=True), _thinned(spectra, peaks=True)
+    return edges, _decades(spectra) if decades else spectra
 
 
 def _decades(magnitudes: Any) -> np.ndarray:

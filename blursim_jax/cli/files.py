@@ -1,17 +1,19 @@
 """Write files in full or not at all, and replace existing files only on request."""
 
+import csv
 import os
 import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from types import FrameType
 from typing import IO, NoReturn
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """An error that is reported to the user in one line."""
 
 
@@ -53,6 +55,12 @@ def check_outputs(*outputs: Path | None, force: bool, inputs: Iterable[Path] = (
             raise UserError(f"cannot write to the folder {path.parent}: {error.strerror}") from error
 
 
+def check_drawing(path: Path | None) -> None:
+    """Import what draws if a picture or a report is to be written, so that what is not installed is missed at once."""
+    if path is not None:
+        import_module("blursim_jax.cli.figures")
+
+
 def lock(file: IO) -> bool:
     """Lock an open file against other runs until it is closed. Return False if another run holds the lock."""
     try:
@@ -80,6 +88,13 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_table(path: Path, rows: Iterable[Iterable[object]]) -> None:
+    """Write a CSV in UTF-8, in full or not at all. Undecodable names keep their bytes."""
+    with replacing(path) as temporary:
+        with temporary.open("w", encoding="utf-8", newline="", errors="surrogateescape") as file:
+            csv.writer(file).writerows(rows)
 
 
 @contextmanager

@@ -14,16 +14,9 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 
 from blursim_jax.cli import tiffs
 from blursim_jax.cli.files import UserError, printable
+from blursim_jax.cli.formats import KNOWN, SUFFIXES, check_depth, decode_float_colors
+from blursim_jax.cli.profiles import Space, space_of, to_srgb
 
-# Formats that Pillow may try, and their file suffixes.
-SUFFIXES = {
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg"),
-    "TIFF": (".tif", ".tiff"),
-    "WEBP": (".webp",),
-    "BMP": (".bmp",),
-}
-KNOWN = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
 EIGHT_BITS = "1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # Rows to convert at a time, so that a large image is not copied whole.
@@ -37,15 +30,19 @@ Image.MAX_IMAGE_PIXELS = None
 
 
 class Picture(NamedTuple):
-    """Pixels (H, W), or (H, W, 3) in colour; the value of white; and notes on what was converted or left out."""
+    """Pixels (H, W), or (H, W, 3) in colour; the value of white; and notes on what was converted or left out.
+
+    `space` is what the colours are, if they are not sRGB.
+    """
 
     pixels: np.ndarray
     white: float
     notes: tuple[str, ...]
+    space: Space | None
 
 
-def read(path: Path, *, color: bool, max_pixels: int) -> Picture:
-    """Read one image, upright.
+def read(path: Path, *, color: bool, max_pixels: int, srgb: bool = False) -> Picture:
+    """Read one image, upright, and with `srgb` converted to sRGB where it is of other colours.
 
     Raises:
         UserError: If it is not a file, not an image of a known format, too large, damaged, or if float32 cannot hold
@@ -53,12 +50,26 @@ def read(path: Path, *, color: bool, max_pixels: int) -> Picture:
     """
     try:
         with _open(path) as file:
-            pixels, white, notes = _decode(file, path, color, max_pixels)
-        return Picture(_to_channels(pixels, color), white, tuple(notes))
+            image = _opened(file, path, max_pixels)
+            if image is None and (floats := decode_float_colors(file, max_pixels)) is not None:
+                pixels, white, notes, space = tiffs.as_float32(floats), 1.0, [], None
+            elif image is None:
+                pixels, white, notes, space = tiffs.decode(file, max_pixels)
+            else:
+                space, notes = space_of(image), []
+                if getattr(image, "is_animated", False):
+                    notes.append("the first of several pictures in the file")
+                with tiffs.without_messages():
+                    pixels, white, space = _pixels_of(image, file, color, notes, space, srgb)
+        if srgb and space is not None:
+            notes.append(f"not converted to sRGB from {printable(space.name)}, which is not supported for such a file")
+        return Picture(_to_channels(pixels, color), white, tuple(notes), space)
     except UserError as error:
         raise UserError(f"{printable(path)}: {error}") from error
     except OSError as error:
-        raise UserError(f"{printable(path)}: {printable(error.strerror or error)}") from error
+        # Pillow does not tell what is damaged from what it was built without.
+        reason = error.strerror or f"cannot be decoded; damaged, or of a kind that Pillow lacks ({printable(error)})"
+        raise UserError(f"{printable(path)}: {printable(reason)}") from error
     # Decoders raise exceptions of any type for damaged files.
     except Exception as error:
         raise UserError(f"{printable(path)}: damaged ({type(error).__name__}: {printable(error)})") from error
@@ -73,18 +84,19 @@ def _open(path: Path) -> BinaryIO:
     return file
 
 
-def _decode(file: BinaryIO, path: Path, color: bool, max_pixels: int) -> tuple[np.ndarray, float, list[str]]:
-    """Return pixels (H, W) or (H, W, 3), the value of white, and notes."""
+def _opened(file: BinaryIO, path: Path, max_pixels: int) -> Image.Image | None:
+    """Open a file with Pillow and check it. Return None if it is a TIFF for tifffile, or no image."""
     try:
         image = Image.open(file, formats=list(SUFFIXES))
     except UnidentifiedImageError:
-        return tiffs.decode(file, max_pixels)
+        return None
     tiffs.check_size(*image.size, max_pixels)
     # MPO is a JPEG with several pictures, as phones write it.
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     suffix = path.suffix.lower()
     if suffix in KNOWN and suffix not in SUFFIXES[kind]:
         raise UserError(f"named {suffix}, but its content is {kind}: name it {SUFFIXES[kind][0]}")
+    check_depth(image, file)
     if "progressive" in image.info:
         _check_scans(file)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -93,27 +105,34 @@ def _decode(file: BinaryIO, path: Path, color: bool, max_pixels: int) -> tuple[n
         # colours are in separate planes.
         unusual = tags.get(TAGS.PhotometricInterpretation) == 0 or tags.get(TAGS.PlanarConfiguration) == 2
         if 2 in tags.get(TAGS.SampleFormat, ()) or (unusual and max(tags.get(TAGS.BitsPerSample, (1,))) > 8):
-            return tiffs.decode(file, max_pixels)
-    notes = ["the first of several pictures in the file"] if getattr(image, "is_animated", False) else []
-    with tiffs.without_messages():
-        return *_pixels_of(image, file, color, notes), notes
+            return None
+    return image
 
 
-def _pixels_of(image: Image.Image, file: BinaryIO, color: bool, notes: list[str]) -> tuple[np.ndarray, float]:
+def _pixels_of(
+    image: Image.Image, file: BinaryIO, color: bool, notes: list[str], space: Space | None, srgb: bool
+) -> tuple[np.ndarray, float, Space | None]:
+    """Return pixels (H, W) or (H, W, 3), the value of white, and what the colours are."""
     raw = _raw_mode(image)
     if image.mode == "F":
-        return tiffs.as_float32(np.asarray(_upright(image))), 1.0
-    if re.fullmatch(r"(I|RGB|RGBA);16[BLN]?", raw):
+        return tiffs.as_float32(np.asarray(_upright(image))), 1.0, space
+    if re.fullmatch(r"(I|RGB|RGBA);16[BLN]?", raw) or (image.format, image.mode) == ("JPEG2000", "I;16"):
         notes.append("16 bits")
         if "transparency" in image.info:
             raise UserError("a transparent colour in 16 bits is not supported")
-        if image.mode.startswith("I;16"):
-            return np.asarray(_upright(image), np.uint16), 65535.0
-        return _sixteen_bits(image, raw, file, notes), 65535.0
+        # Pillow has the numbers of a PGM in 32 bits.
+        if image.mode.startswith("I"):
+            return np.asarray(_upright(image)).astype(np.uint16), 65535.0, space
+        return _sixteen_bits(image, raw, file, notes), 65535.0, space
     # Pillow misreads the other kinds with more than 8 bits, or reduces them to 8 bits.
     if image.mode not in EIGHT_BITS or (re.search(r";(12|16|32)", raw) and not raw.startswith("BGR")):
         raise UserError(f"pixels of mode {raw or image.mode} are not supported; {tiffs.ADVICE}")
-    return _eight_bits(_upright(image), color, notes), 255.0
+    image = _upright(image)
+    # CMYK is converted anyway.
+    if space is not None and (srgb or image.mode == "CMYK") and (converted := to_srgb(image, space)) is not None:
+        notes.append(f"converted to sRGB from {printable(space.name)}")
+        image, space = converted, None
+    return _eight_bits(image, color, notes), 255.0, space
 
 
 def _eight_bits(image: Image.Image, color: bool, notes: list[str]) -> np.ndarray:
@@ -185,7 +204,8 @@ def _over_white(pixels: np.ndarray, notes: list[str]) -> np.ndarray:
     white = np.iinfo(pixels.dtype).max
     if pixels[..., 3].min() == white:
         return pixels[..., :3]
-    notes.append("transparent parts over white")
+    opaque = pixels[..., 3].max() > 0
+    notes.append("transparent parts over white" if opaque else "wholly transparent: white is all that is compared")
     result = np.empty((*pixels.shape[:2], 3), pixels.dtype)
     for i in range(0, len(pixels), ROWS):
         rows = pixels[i : i + ROWS].astype(np.float32)

@@ -1,7 +1,6 @@
 """The effect of blur, noise, shift and brightness on the terms."""
 
-import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,9 +9,11 @@ from scipy import ndimage
 
 from blursim_jax import blursim_terms
 from blursim_jax._checks import SPECTRA
-from blursim_jax.cli.files import replacing
-from blursim_jax.cli.images import Picture
-from blursim_jax.cli.pairs import Settings
+from blursim_jax.cli.files import write_table
+from blursim_jax.cli.settings import Settings
+
+# The settings that are written beside the scores.
+OPTIONS = "preset", "normalization", "sobel_kernel_size", "alpha", "color", "luma", "crop_border"
 
 
 class Level(NamedTuple):
@@ -51,24 +52,22 @@ DISTORTIONS: dict[str, tuple[Callable[[np.ndarray, float], np.ndarray], list[flo
 }
 
 
-def sweep(picture: Picture, settings: Settings) -> list[Level]:
-    """Compare the image with distorted copies of itself, for every distortion, level and spectrum."""
-    target = (picture.pixels / (settings.data_range or picture.white)).astype(np.float32)
+def sweep(image: np.ndarray, settings: Settings) -> list[Level]:
+    """Compare an image, of white 1, with distorted copies of itself, for every distortion, level and spectrum."""
+    target = image.astype(np.float32)
     rows = []
     for distortion, (distort, levels) in DISTORTIONS.items():
         for level in levels:
-            image = distort(target, level).astype(np.float32)
+            distorted = distort(target, level).astype(np.float32)
             for spectrum in SPECTRA:
                 options: dict[str, Any] = settings.options(1.0) | {"spectrum": spectrum}
-                general, specific = map(float, blursim_terms(image, target, **options))
+                general, specific = map(float, blursim_terms(distorted, target, **options))
                 rows.append(Level(distortion, level, spectrum, general, specific, settings.mix(general, specific)))
     return rows
 
 
-def write(rows: list[Level], settings: Settings, path: Path) -> None:
-    """Write the scores as CSV, with the options they were computed with."""
-    options = {name: getattr(settings, name) for name in ("normalization", "sobel_kernel_size", "alpha", "color")}
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([*Level._fields, *options])
-        writer.writerows([*row, *options.values()] for row in rows)
+def write(rows: list[Level], settings: Settings, notes: Sequence[str], path: Path) -> None:
+    """Write the scores as CSV, with the options they were computed with, and notes on the image."""
+    options = {name: getattr(settings, name) for name in OPTIONS}
+    options["notes"] = "; ".join(notes)
+    write_table(path, [[*Level._fields, *options], *([*row, *options.values()] for row in rows)])
