@@ -3,80 +3,25 @@
 Half spectra consist of them. `torch.compile` generates no code for complex dtypes.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from blursim_torch._numerics import floored_sqrt_, in_memory, is_compiling, safe_sqrt
 
 Complex = Tensor | tuple[Tensor, Tensor]
 
 
-# PyTorch warns when it compiles a transform, because it generates no code for complex dtypes. These operators, which it
-# does not look into, take and return real tensors. They have no derivative.
-@torch.library.custom_op("blursim::rfft2", mutates_args=())
-def _rfft2(x: Tensor) -> Tensor:
-    return torch.view_as_real(torch.fft.rfft2(x)).contiguous()
-
-
-@torch.library.custom_op("blursim::irfft2", mutates_args=())
-def _irfft2(real: Tensor, imag: Tensor, height: int, width: int) -> Tensor:
-    return torch.fft.irfft2(torch.complex(real, imag), s=(height, width)).contiguous()
-
-
-@_rfft2.register_fake
-def _(x: Tensor) -> Tensor:
-    return x.new_empty(*x.shape[:-1], x.shape[-1] // 2 + 1, 2)
-
-
-@_irfft2.register_fake
-def _(real: Tensor, imag: Tensor, height: int, width: int) -> Tensor:
-    return real.new_empty(*real.shape[:-2], height, width)
-
-
-@_rfft2.register_vmap
-def _(_: Any, in_dims: tuple, x: Tensor) -> tuple[Tensor, int]:
-    return _rfft2(x.movedim(in_dims[0], 0)), 0
-
-
-@_irfft2.register_vmap
-def _(_: Any, in_dims: tuple, real: Tensor, imag: Tensor, height: int, width: int) -> tuple[Tensor, int]:
-    return _irfft2(real.movedim(in_dims[0], 0), imag.movedim(in_dims[1], 0), height, width), 0
-
-
-def rfft2(x: Tensor) -> Complex:
-    """The half spectrum (..., H, W // 2 + 1) of planes. In a compiled program, it has no reverse mode."""
-    if not is_compiling() or _has_tangents():
-        return to_pair(torch.fft.rfft2(x))
-    return _planar(_rfft2(x))
-
-
-def irfft2(z: Complex, shape: tuple[int, int]) -> Tensor:
-    """The planes of this height and width whose half spectrum is `z`. In a compiled program, it has no reverse mode."""
-    if isinstance(z, Tensor):
-        return torch.fft.irfft2(z, s=shape)
-    return torch.fft.irfft2(torch.complex(*z), s=shape) if _has_tangents() else _irfft2(*z, *shape)
-
-
 def to_pair(z: Tensor) -> Complex:
     """The same numbers, in a compiled program as a pair."""
-    return _planar(torch.view_as_real(z)) if is_compiling() else z
-
-
-def _planar(z: Tensor) -> tuple[Tensor, Tensor]:
-    real, imag = z.unbind(-1)
+    if not is_compiling():
+        return z
+    real, imag = torch.view_as_real(z).unbind(-1)
     return in_memory(real.clone()), in_memory(imag.clone())
 
 
-def _has_tangents() -> bool:
-    """Whether forward mode is traced, for which custom operators have no rule."""
-    return forward_ad._current_level >= 0
-
-
-# Without a guard: a program traced in forward mode is never run outside it.
-_has_tangents._dynamo_marked_constant = True  # type: ignore[attr-defined]
+def from_pair(z: Complex) -> Tensor:
+    """The same numbers as a tensor of a complex dtype."""
+    return z if isinstance(z, Tensor) else torch.complex(*z)
 
 
 def rows_of(z: Complex, rows: slice) -> Complex:

@@ -16,9 +16,8 @@ from blursim_torch._complex import (
     add,
     bin_magnitude,
     dot,
-    irfft2,
+    from_pair,
     modulus,
-    rfft2,
     rows_of,
     scale,
     subtract,
@@ -38,7 +37,7 @@ from blursim_torch._numerics import (
 )
 from blursim_torch._taps import optimal_dft_size
 from blursim_torch._tiles import add_strips, join_strips, row_slices
-from blursim_torch._transforms import half_spectrum, half_spectrum_with_phase
+from blursim_torch._transforms import half_spectrum, half_spectrum_with_phase, rfft2
 
 
 class Contrast(NamedTuple):
@@ -160,7 +159,7 @@ def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, 
         weight = divide_above(floor, e, magnitude)
         if options.spectrum == "log":
             weight = weight / (magnitude + _log_offset(area, options))
-        products.append(scale(spectrum, weight))
+        products.append(from_pair(scale(spectrum, weight)))
         # Freed now, the memory is reused while it is in cache.
         del spectrum, e, magnitude, floor, weight
     del emphasized, difference
@@ -168,7 +167,7 @@ def _distance_gradient(a: Tensor, b: Tensor, options: Options) -> tuple[Tensor, 
     product = join_strips(products)
     del products
     # This takes one real inverse transform. Autodiff would transpose rfft2 into a full complex transform.
-    gradient = irfft2(product, (height, width))
+    gradient = torch.fft.irfft2(product, s=(height, width))
     return distance, ScaledPlanes(gradient, safe_divide(torch.ones_like(distance) * area, distance))
 
 
@@ -183,13 +182,13 @@ def _sum_of_moduli_gradient(difference: Tensor) -> tuple[Tensor, ScaledPlanes]:
         magnitude = modulus(spectrum)
         moduli.append(_sum_from_half(magnitude, width))
         weight = divide_above(emphasized.phase_floor(rows), torch.ones_like(magnitude), magnitude)
-        phases.append(scale(spectrum, weight))
+        phases.append(from_pair(scale(spectrum, weight)))
         # Freed now, the memory is reused while it is in cache.
         del spectrum, magnitude, weight
     del emphasized
     distance, phase = add_strips(moduli), join_strips(phases)
     del phases
-    gradient = irfft2(phase, (height, width))
+    gradient = torch.fft.irfft2(phase, s=(height, width))
     return distance, ScaledPlanes(gradient, torch.ones_like(distance) * plane_area(difference))
 
 

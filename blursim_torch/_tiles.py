@@ -2,7 +2,7 @@
 
 import ctypes
 import functools
-import sys
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -55,7 +55,7 @@ def in_blocks(
 
 
 def keep_freed_memory() -> None:
-    """Make glibc keep freed memory in this process. With another C library, this does nothing."""
+    """Make glibc keep freed memory in this process, unless the environment sets its thresholds."""
     _set_thresholds()
 
 
@@ -66,11 +66,16 @@ keep_freed_memory._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 @functools.cache
 def _set_thresholds() -> None:
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        m_trim_threshold, m_mmap_threshold = -1, -3
-        mallopt(m_mmap_threshold, KEPT_PIECE_BYTES)
-        mallopt(m_trim_threshold, KEPT_BYTES)
+    if os.environ.keys() & {"MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLIBC_TUNABLES"}:
+        # The user has decided.
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, TypeError, AttributeError):
+        return
+    m_trim_threshold, m_mmap_threshold = -1, -3
+    mallopt(m_mmap_threshold, KEPT_PIECE_BYTES)
+    mallopt(m_trim_threshold, KEPT_BYTES)
 
 
 # Named tuples of planes (..., H, W), some of which may be None, or the empty tuple.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from blursim_torch._complex import Complex, bin_magnitude, multiply_, rfft2, rows_of
+from blursim_torch._complex import Complex, bin_magnitude, from_pair, multiply_, rows_of, to_pair
 from blursim_torch._numerics import (
     has_symbolic_sizes,
     in_memory,
@@ -32,16 +32,19 @@ ROW_STRIDE = 7
 def half_spectrum(a: Tensor) -> Complex:
     """The half spectrum. The mean is added afterwards, so that its rounding errors do not reach other bins."""
     mean = plane_mean(a)
-    return _add_zero_frequency(rfft2(a - mean), mean * plane_area(a))
+    return rfft2(a - mean, mean * plane_area(a))
 
 
-def _add_zero_frequency(z: Complex, zero_frequency: Tensor) -> Complex:
-    """Add (..., 1, 1) to the bin of frequency 0. If `z` is a tensor, it is overwritten."""
-    if isinstance(z, Tensor):
+def rfft2(x: Tensor, zero_frequency: Tensor | None = None) -> Complex:
+    """The half spectrum, with (..., 1, 1) added to the bin of frequency 0."""
+    z = torch.fft.rfft2(x)
+    if zero_frequency is None:
+        return to_pair(z)
+    if not is_compiling():
         z[..., :1, :1] += zero_frequency
         return z
-    real, imag = z
-    is_first = [in_memory((torch.arange(n, device=real.device) == 0).to(real.dtype)) for n in real.shape[-2:]]
+    real, imag = to_pair(z)
+    is_first = [in_memory((torch.arange(n, device=x.device) == 0).to(x.dtype)) for n in real.shape[-2:]]
     return real + zero_frequency * (is_first[0].unsqueeze(-1) * is_first[1]), imag
 
 
@@ -96,8 +99,7 @@ def half_spectrum_with_phase(a: Tensor) -> PreEmphasized:
     floor = in_memory(PHASE_FLOOR * eps * (per_plane(norm(x)) + mean_error))
     de_emphasis_x = _de_emphasis(rho_x, width, width // 2 + 1)
     de_emphasis_y = _de_emphasis(rho_y, height, height, dim=-2)
-    transform = _add_zero_frequency(rfft2(x), mean * (height * width))
-    return PreEmphasized(transform, de_emphasis_x, de_emphasis_y, floor)
+    return PreEmphasized(rfft2(x, mean * (height * width)), de_emphasis_x, de_emphasis_y, floor)
 
 
 def _autocorrelation(x: Tensor, previous: Tensor, power: Tensor) -> Tensor:
@@ -132,4 +134,4 @@ def _de_emphasis(rho: Tensor, size: int, count: int, dim: int = -1) -> Complex:
     # 1 / z is conj(z) / |z|^2.
     weight = (1 - rho) / (real * real + imag * imag)
     pair = in_memory(real * weight), in_memory(-imag * weight)
-    return pair if is_compiling() else torch.complex(*pair)
+    return pair if is_compiling() else from_pair(pair)

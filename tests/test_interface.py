@@ -165,14 +165,7 @@ ALLOWED = {
     "_tiles.py": {"_in_blocks", "_Strips", "_at_once", "_by_strips", "match_vma"}
     | {"keep_freed_memory", "_set_thresholds", "_each_field", "row_slices", "join_strips", "add_strips"},
     # JAX transforms and pre-emphasizes in `_layout.py`; PyTorch de-emphasizes strip by strip.
-    "_transforms.py": {
-        "_mean",
-        "_add_zero_frequency",
-        "PreEmphasized",
-        "de_emphasized",
-        "phase_floor",
-        "_pre_emphasize",
-    },
+    "_transforms.py": {"_mean", "rfft2", "PreEmphasized", "de_emphasized", "phase_floor", "_pre_emphasize"},
     # What the base classes require; PyTorch sums in float64, and its states know their options.
     "metrics.py": {"reset", "_add", "plot", "merge_state", "_load_from_state_dict", "_encode_options"}
     | {"_check_options", "_describe", "_apply", "_terms", "extra_repr"},

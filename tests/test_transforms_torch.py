@@ -36,7 +36,7 @@ from torch import Tensor
 from torch._dynamo.backends.common import aot_autograd
 from torch._dynamo.testing import CompileCounterWithBackend
 from torch._functorch._aot_autograd.utils import make_boxed_func
-from torch.autograd import gradcheck, gradgradcheck
+from torch.autograd import forward_ad, gradcheck, gradgradcheck
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap
 
 from blursim_torch import BlurSim, _planes, _tiles, blursim, blursim_maps, blursim_terms
@@ -46,6 +46,7 @@ from blursim_torch._taps import optimal_dft_size
 
 # What PyTorch's own forward mode and compiler say of themselves.
 pytestmark = [
+    pytest.mark.filterwarnings("ignore:Torchinductor does not support code generation for complex:UserWarning"),
     pytest.mark.filterwarnings("ignore:.*torch.jit.script.*:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:.*autograd.function.Function.*should not be instantiated:DeprecationWarning"),
 ]
@@ -522,6 +523,31 @@ def test_compiled_transforms_and_the_other_functions() -> None:
     for function in functions:
         with compilations() as (compiler, _):
             close(compiler(function)(a, b), function(a, b))
+
+
+def complex_l1(a: Tensor, b: Tensor) -> Tensor:
+    return blursim(a, b, spectrum="complex_l1")
+
+
+def backward_through_a_batch(maybe_compile: Callable, a: Tensor, b: Tensor) -> Tensor:
+    leaf = a.clone().requires_grad_()
+    return torch.autograd.grad(maybe_compile(lambda a, b: vmap(complex_l1)(a, b).sum())(leaf, b), leaf)[0]
+
+
+def forward_after_a_call_without_tangents(maybe_compile: Callable, a: Tensor, b: Tensor) -> Tensor:
+    loss = maybe_compile(complex_l1)
+    loss(a, b)
+    with forward_ad.dual_level():
+        return forward_ad.unpack_dual(loss(forward_ad.make_dual(a, b), b)).tangent
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("use", [backward_through_a_batch, forward_after_a_call_without_tangents])
+def test_compiled_programs_are_differentiated_from_outside(use: Callable) -> None:
+    """By rules of PyTorch's own, which know nothing of ours: an operator that lacks one would drop its part."""
+    a, b = images(2, 7, 8)
+    with compilations() as (compiler, _):
+        close(use(compiler, a, b), use(lambda function: function, a, b))
 
 
 def test_the_table_of_sizes_for_the_compiler() -> None:
