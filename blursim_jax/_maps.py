@@ -84,14 +84,23 @@ def blursim_maps(
 def _maps(predictions: jax.Array, targets: jax.Array, mask: jax.Array | None, options: Options) -> BlurSimMaps:
     a, b = to_plane_pair(predictions, targets, mask, options)
     area = a.shape[-2] * a.shape[-1]
-    spectrum = jnp.fft.fft2(a - b)
+    spectrum = jnp.fft.rfft2(a - b)
     if options.spectrum not in ("complex", "complex_l1"):
-        spectrum, _ = spectrum_difference(jnp.fft.fft2(a), spectrum, options, area)
+        spectrum, _ = spectrum_difference(jnp.fft.rfft2(a), spectrum, options, area)
     edges, _, edges_b = edge_difference(a, b, options.sobel_kernel_size)
     squared_b = jnp.sum(edges_b.magnitude * edges_b.magnitude, axis=(-2, -1))
     spectrum_scale = level_scale(contrast(b, options, WHOLE_PLANES), b, options)
     maps = BlurSimMaps(
-        spectrum=jnp.fft.fftshift(jnp.abs(spectrum), axes=(-2, -1)) * per_plane(spectrum_scale),
+        spectrum=_full_spectrum(jnp.abs(spectrum), a.shape[-1]) * per_plane(spectrum_scale),
         edges=jnp.abs(edges) * per_plane(specific_scale(squared_b, b, options, WHOLE_PLANES) * area),
     )
     return jax.tree.map(lambda x: jnp.mean(x, axis=-3), maps)
+
+
+def _full_spectrum(half: jax.Array, width: int) -> jax.Array:
+    """The full spectrum (..., H, W), zero frequency in the middle, from its half (..., H, W // 2 + 1).
+
+    The frequencies k and -k of a real image have the same magnitude.
+    """
+    mirrored = jnp.roll(jnp.flip(half[..., 1 : (width + 1) // 2], axis=(-2, -1)), 1, axis=-2)
+    return jnp.fft.fftshift(jnp.concatenate([half, mirrored], axis=-1), axes=(-2, -1))

@@ -7,11 +7,12 @@ from torch import Tensor
 
 from blursim_torch import _checks
 from blursim_torch._checks import ChannelAxis, DataRange, Normalization, SobelKernelSize, Spectrum
-from blursim_torch._complex import modulus, to_pair
+from blursim_torch._complex import modulus
 from blursim_torch._edges import edge_difference, specific_scale
 from blursim_torch._images import check_images, to_plane_pair
 from blursim_torch._numerics import per_plane, plane_area, plane_sum
 from blursim_torch._spectrum import contrast, level_scale, spectrum_difference
+from blursim_torch._transforms import rfft2
 
 
 class BlurSimMaps(NamedTuple):
@@ -81,16 +82,25 @@ def blursim_maps(
         # MKL refuses to transform an empty batch.
         return BlurSimMaps(torch.sum(a + b, dim=-3), torch.sum(a + b, dim=-3))
     area = plane_area(a)
-    difference = to_pair(torch.fft.fft2(a - b))
+    difference = rfft2(a - b)
     if options.spectrum in ("complex", "complex_l1"):
-        spectrum_map = modulus(difference)
+        half = modulus(difference)
     else:
-        spectrum_map = torch.abs(spectrum_difference(to_pair(torch.fft.fft2(a)), difference, options, area)[0])
+        half = torch.abs(spectrum_difference(rfft2(a), difference, options, area)[0])
     edges, _, edges_b = edge_difference(a, b, options.sobel_kernel_size)
     squared_b = plane_sum(edges_b.magnitude * edges_b.magnitude)
     spectrum_scale = level_scale(contrast(b, options), b, options)
     maps = (
-        torch.fft.fftshift(spectrum_map, dim=(-2, -1)) * per_plane(spectrum_scale),
+        _full_spectrum(half, a.shape[-1]) * per_plane(spectrum_scale),
         torch.abs(edges) * per_plane(specific_scale(squared_b, b, options) * area),
     )
     return BlurSimMaps(*(torch.mean(x, dim=-3) for x in maps))
+
+
+def _full_spectrum(half: Tensor, width: int) -> Tensor:
+    """The full spectrum (..., H, W), zero frequency in the middle, from its half (..., H, W // 2 + 1).
+
+    The frequencies k and -k of a real image have the same magnitude.
+    """
+    mirrored = torch.roll(torch.flip(half[..., 1 : (width + 1) // 2], (-2, -1)), 1, -2)
+    return torch.fft.fftshift(torch.cat([half, mirrored], dim=-1), dim=(-2, -1))

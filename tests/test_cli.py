@@ -28,6 +28,7 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
 from blursim_jax import blursim, blursim_terms
+from blursim_jax.cli import sweeps
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +206,24 @@ def test_sweep(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
             options: Any = {"spectrum": row["spectrum"]}
             expected = blursim(ndimage.gaussian_filter(sharp, 2), sharp, alpha=0.5, **options)
             assert float(row["value"]) == pytest.approx(float(expected), rel=FLOAT32.rounded)
+
+
+def test_sweep_takes_the_middle_of_a_large_image(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweeps, "SIDE", 64)
+    middle = tmp_path / "middle.png"
+    with Image.open(folder / "sharp.png") as image:
+        assert image.size == (160, 128)
+        image.crop((48, 32, 112, 96)).save(middle)
+    tables = [tmp_path / "whole.csv", tmp_path / "cut.csv"]
+    for path, table in zip((folder / "sharp.png", middle), tables, strict=True):
+        call("sweep", path, "--figure", table.with_suffix(".png"), "--csv", table)
+    whole, cut = (list(csv.DictReader(table.read_text().splitlines())) for table in tables)
+    assert {row.pop("notes") for row in whole} == {"the middle 64x64 of 160x128 pixels"}
+    assert {row.pop("notes") for row in cut} == {""}
+    assert whole == cut
+    assert "the middle 64x64 of 160x128 pixels" in capsys.readouterr().err
 
 
 WRONG = [

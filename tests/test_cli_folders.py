@@ -5,8 +5,11 @@ from frameworks import require
 
 require("jax", "typer", "PIL", "tifffile", "skimage", "matplotlib")
 
+import base64
 import contextlib
 import csv
+import hashlib
+import html
 import itertools
 import json
 import os
@@ -587,13 +590,18 @@ def test_the_report_is_one_whole_file(report: Path) -> None:
     page = Page()
     page.feed(text)
     assert page.open == []
-    # The spread of values, and the worst ten.
-    assert len(page.sources) == 11 and page.sources[0].startswith("data:image/png;base64,")
+    # The spread of values, a thumbnail of every pair, and the worst ten.
+    count = len(re.findall("<tr><td><img", text))
+    assert count == text.count("<tr><td><") > 10
+    assert len(page.sources) == 11 + count and page.sources[0].startswith("data:image/png;base64,")
     assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources[1:])
     # A picture of a pair took half a MiB as a PNG.
     assert len(text) < 11 * 2**18
-    assert "<script" not in text and "&lt;script&gt;alert(1)&lt;&amp;quot;" in text
-    assert "default-src 'none'" in text
+    # The policy lets the page's own script run, and no other.
+    (script,) = re.findall("<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert "default-src 'none'" in text and f"script-src 'sha256-{digest}'" in text
+    assert text.count("<script") == 1 and "&lt;script&gt;alert(1)&lt;&amp;quot;" in text
     assert "1 pair could not be compared" in text
 
 
@@ -615,8 +623,12 @@ def test_the_report_in_a_browser(report: Path, tmp_path: Path, width: int, dark:
         f"<iframe width={width} height=900 frameborder=0 src=probed.html></iframe>"
     )
     probe = """<script>addEventListener("load", () => {
-        const images = [...document.images];
+        const images = [...document.images], pairs = document.querySelector("#pairs tbody");
+        const column = number => [...pairs.rows].map(row => row.cells[number].textContent);
+        const values = column(2).map(Number), worst_first = values.every((x, i) => !i || x <= values[i - 1]);
+        document.querySelectorAll("#pairs button")[1].click();
         parent.postMessage(JSON.stringify({
+            worst_first, by_name: column(1),
             width: innerWidth,
             wide: document.documentElement.scrollWidth - innerWidth,
             drawn: images.filter(image => image.naturalWidth > 100).length,
@@ -637,6 +649,9 @@ def test_the_report_in_a_browser(report: Path, tmp_path: Path, width: int, dark:
     found = json.loads(re.findall(r"<title>(.*?)</title>", dump.stdout)[0])
     assert found["width"] == width
     assert found["drawn"] == 11
+    assert found["worst_first"]
+    by_name = list(map(html.unescape, found["by_name"]))
+    assert by_name == sorted(by_name) and len(by_name) > 10
     assert found["wide"] <= 0
     assert found["ground"] == ("rgb(22, 24, 27)" if dark else "rgb(255, 255, 255)")
     picture = tmp_path / "page.png"

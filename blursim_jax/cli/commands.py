@@ -149,6 +149,8 @@ def sweep(
 
     A loss suits a task if it grows with what the task should remove, and stays low for what does not matter.
 
+    Of an image of more than 1536 pixels a side, it takes the middle.
+
     To compare kernel sizes or normalizations, run it once for each, with another --figure.
 
     [bold]Examples[/bold]
@@ -162,6 +164,8 @@ def sweep(
     settings = checked_settings(context.params)
     check_outputs(out, csv, force=force, inputs=[image])
     (pixels,), white, notes = pairs.read_all([image], settings, model=0)
+    pixels, more = sweeps.middle_of(pixels)
+    notes = [*notes, *more]
     console.print_notes(notes)
     settings.check_shape(pixels.shape)
     rows = sweeps.sweep(pixels / white, settings)

@@ -19,9 +19,9 @@ from blursim_jax.cli.files import printable
 from blursim_jax.cli.scores import HEADS, best_of
 
 if TYPE_CHECKING:
-    from blursim_jax.cli.reports import Summary
     from blursim_jax.cli.scores import Scores
     from blursim_jax.cli.settings import Settings
+    from blursim_jax.cli.summaries import Summary
     from blursim_jax.cli.sweeps import Level
 
 
@@ -139,7 +139,7 @@ def print_sweep(rows: "Sequence[Level]", settings: "Settings") -> None:
 
 def print_summary(summary: "Summary", outputs: list[Path], settings: "Settings") -> None:
     """Print the mean, median, deciles, worst pairs and errors."""
-    from blursim_jax.cli.reports import spread_rows
+    from blursim_jax.cli.summaries import spread_rows
 
     names = list(summary.scores) or ["value"]
     table = Table("", *(HEADS.get(name, settings.label) for name in names))

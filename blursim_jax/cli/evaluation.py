@@ -79,7 +79,7 @@ def evaluate(
 
     blursim evaluate results/ sharp/ --out listed.csv --pairs pairs.csv
     """
-    from blursim_jax.cli import console, folders, reports
+    from blursim_jax.cli import console, folders, reports, summaries
 
     settings = checked_settings(context.params)
     check_drawing(report)
@@ -87,7 +87,7 @@ def evaluate(
         run.start(report, resume=resume, force=force)
         console.print_notes(run.notes)
         rows = run.score(threads=threads, progress=console.progress)
-        summary = reports.summarize(rows)
+        summary = summaries.summarize(rows)
         run.write(rows)
         if report is not None:
             reports.write(report, run, rows, summary)

@@ -40,7 +40,7 @@ def draw_comparison(pair: Pair, settings: Settings, scores: Scores, names: Seque
     options = settings.options(pair.data_range)
     where_edges, where_spectra = _maps(pair.prediction, pair.target, options, decades=settings.spectrum != "log")
     # The difference from black is the image itself: its edges and its magnitude spectrum.
-    options |= {"spectrum": "magnitude", "normalization": "area"}
+    options |= {"spectrum": "complex", "normalization": "area"}
     of_each = [_maps(x, np.zeros_like(x), options, decades=True) for x in (pair.prediction, pair.target)]
     height, width = pair.target.shape[:2]
     panel = 3.1 * min(max(height / width, 0.5), 1.6)

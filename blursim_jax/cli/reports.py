@@ -1,88 +1,51 @@
-"""The results of a run over folders: a summary, and a report as one self-contained HTML file."""
+"""A report on a run over folders, as one self-contained HTML file."""
 
 import base64
+import hashlib
 import html
+import io
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from blursim_jax import __version__
 from blursim_jax.cli.files import UserError, replacing
-from blursim_jax.cli.scores import HEADS, Scores
+from blursim_jax.cli.rows import Row
+from blursim_jax.cli.scores import HEADS
+from blursim_jax.cli.summaries import Summary, spread_rows
 
 if TYPE_CHECKING:
     from blursim_jax.cli.folders import Run
-    from blursim_jax.cli.rows import Row
 
-# How many pairs are listed: the worst, and those with an error or a note.
-WORST, LISTED = 10, 20
+# How many of the worst pairs have a thumbnail in the table, and its largest side in pixels.
+THUMBNAILS, THUMBNAIL = 100, 96
+# Sorts the table of pairs by the column whose head is clicked, and the other way round at the next click.
+SCRIPT = """
+for (const head of document.querySelectorAll("#pairs th")) head.addEventListener("click", () => {
+  const ascending = head.ariaSort !== "ascending", body = document.querySelector("#pairs tbody");
+  const key = row => {
+    const text = row.cells[head.cellIndex].textContent;
+    return text === "inf" ? Infinity : text === "" || isNaN(text) ? text : Number(text);
+  };
+  const keys = new Map([...body.rows].map(row => [row, key(row)]));
+  const order = (a, b) => typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0) : typeof a === "number" ? -1 : 1;
+  const rows = [...body.rows].sort((x, y) => (ascending ? 1 : -1) * order(keys.get(x), keys.get(y)));
+  for (const other of document.querySelectorAll("#pairs th")) other.ariaSort = null;
+  head.ariaSort = ascending ? "ascending" : "descending";
+  body.append(...rows);
+});
+"""
 
-
-class Summary(NamedTuple):
-    """Counts; mean, median, nine deciles and worst pairs of BlurSim; the first errors, and the first notes on pairs.
-
-    `scores` has mean, median and deciles of every score, BlurSim too.
-    """
-
-    scored: int
-    failed: int
-    mean: float | None
-    median: float | None
-    deciles: list[float]
-    scores: dict[str, dict[str, Any]]
-    worst: list[dict[str, Any]]
-    errors: list[dict[str, str]]
-    noted: int
-    pair_notes: list[dict[str, str]]
-
-
-def spread_of(values: list[float]) -> dict[str, Any]:
-    """Compute mean, median and nine deciles. PSNR may be infinite."""
-    with np.errstate(invalid="ignore"):
-        deciles = np.quantile(values, np.arange(1, 10) / 10)
-    # Between two infinite values NumPy finds none.
-    deciles = np.where(np.isnan(deciles), np.inf, deciles).tolist()
-    return {"mean": float(np.mean(values)), "median": deciles[4], "deciles": deciles}
-
-
-def summarize(rows: "list[Row]") -> Summary:
-    """Summarize the rows of a run."""
-    values = [{"name": row.name, "value": float(row.value)} for row in rows if not row.error]
-    errors = [{"name": row.name, "error": row.error} for row in rows if row.error]
-    noted = [{"name": row.name, "notes": row.notes} for row in rows if row.notes]
-    columns = {name: [getattr(row, name) for row in rows if not row.error] for name in Scores._fields}
-    known = {name: [float(x) for x in column if x] for name, column in columns.items()}
-    scores = {name: spread_of(column) for name, column in known.items() if column}
-    value = scores.get("value", {"mean": None, "median": None, "deciles": []})
-    return Summary(
-        scored=len(values),
-        failed=len(errors),
-        **value,
-        scores=scores,
-        worst=sorted(values, key=lambda pair: -pair["value"])[:WORST],
-        errors=errors[:LISTED],
-        noted=len(noted),
-        pair_notes=noted[:LISTED],
-    )
-
-
-def spread_rows(summary: Summary) -> list[tuple[str, list[float]]]:
-    """Return the rows of a table of means and deciles, a column a score."""
-    spreads = summary.scores.values()
-    names = ["median" if i == 5 else f"{10 * i} % are at most" for i in range(1, 10)]
-    rows = [(f"mean of {summary.scored}", [spread["mean"] for spread in spreads])]
-    # If nothing was scored, nothing is spread.
-    return rows + [(name, [spread["deciles"][i] for spread in spreads]) for i, name in enumerate(names) if spreads]
-
-
-# The content security policy blocks all loading, even if a file's name injects HTML.
+# The content security policy blocks all loading, and all scripts but ours, even if a file's name injects HTML.
 HEAD = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline';
+ script-src 'sha256-@@HASH@@'">
 <title>BlurSim report</title>
 <style>
 :root { color-scheme: light dark; --text: #1a1a1a; --ground: #fff; --line: #c8c8c8; --soft: #5a5a5a; }
@@ -98,14 +61,17 @@ p { color: var(--soft); overflow-wrap: anywhere; }
 figure { margin: 1.5rem 0; }
 figcaption { overflow-wrap: anywhere; font-weight: 600; }
 img { max-width: 100%; height: auto; background: #fff; border-radius: 4px; }
+button { all: unset; cursor: pointer; text-decoration: underline dotted; }
+button:focus-visible { outline: 2px solid; }
+#pairs img { display: block; max-width: none; }
 </style>
 </head>
 <body>
-"""
+""".replace("@@HASH@@", base64.b64encode(hashlib.sha256(SCRIPT.encode()).digest()).decode())
 
 
-def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
-    """Write the report: the summary, a histogram of the values, and pictures of the worst pairs."""
+def write(path: Path, run: "Run", rows: list[Row], summary: Summary) -> None:
+    """Write the report: the summary, a histogram of the values, a table of all pairs, and pictures of the worst."""
     parts = [HEAD, "<h1>BlurSim report</h1>"]
     given = {f"--{name.replace('_', '-')}": value for name, value in run.settings._asdict().items()}
     options = " ".join(f"{name}" if value is True else f"{name} {value}" for name, value in given.items() if value)
@@ -133,18 +99,50 @@ def write(path: Path, run: "Run", rows: "list[Row]", summary: Summary) -> None:
         parts.append("</table>")
         if summary.noted > len(summary.pair_notes):
             parts.append(f"<p>and {summary.noted - len(summary.pair_notes)} more, in the CSV</p>")
-    parts.append("<h2>The worst pairs</h2><table>")
-    parts += [_row(pair["name"], pair["value"]) for pair in summary.worst]
-    parts.append("</table>")
+    parts += _table_of_pairs(run, rows)
+    parts.append("<h2>The worst pairs</h2>")
     for pair in summary.worst:
         name, caption = pair["name"], f"{pair['name']}: {pair['value']:.6g}"
         try:
             parts.append(_figure(caption, _comparison(run, name)))
         except UserError as error:
             parts.append(f"<p>{_text(caption)}. No picture: {_text(error)}</p>")
-    parts.append("</body>\n</html>\n")
+    parts.append(f"<script>{SCRIPT}</script>\n</body>\n</html>\n")
     with replacing(path) as temporary:
         temporary.write_text("\n".join(parts), encoding="utf-8", errors="backslashreplace")
+
+
+def _table_of_pairs(run: "Run", rows: list[Row]) -> Iterable[str]:
+    """Yield a table of all pairs that were scored, the worst first."""
+    scored = sorted((row for row in rows if not row.error), key=lambda row: -float(row.value))
+    known = [name for name in ("value", *HEADS) if any(getattr(row, name) for row in scored)]
+    yield "<h2>All pairs</h2><p>The worst first. A click on a head sorts the table.</p>"
+    yield "<div class='wide'><table id='pairs'>"
+    heads = ["", "pair", *(HEADS.get(name, run.settings.label) for name in known)]
+    yield f"<thead><tr>{''.join(f'<th><button>{_text(head)}</button></th>' for head in heads)}</tr></thead><tbody>"
+    for i, row in enumerate(scored):
+        picture = _thumbnail(run, row.name) if i < THUMBNAILS else ""
+        numbers = (f"{float(x):.6g}" if (x := getattr(row, name)) else "" for name in known)
+        cells = "".join(f'<td class="number">{number}</td>' for number in numbers)
+        yield f"<tr><td>{picture}</td><td>{_text(row.name)}</td>{cells}</tr>"
+    yield "</tbody></table></div>"
+
+
+def _thumbnail(run: "Run", name: str) -> str:
+    """Return the prediction as a small picture, or nothing if it cannot be read any more."""
+    from PIL import Image
+
+    from blursim_jax.cli import pairs
+
+    try:
+        pair = pairs.read_pair(*run.files_of(name), run.settings)
+    except UserError:
+        return ""
+    pixels = np.clip(pair.prediction * (255 / pair.data_range), 0, 255).astype(np.uint8)
+    image, content = Image.fromarray(pixels), io.BytesIO()
+    image.thumbnail((THUMBNAIL, THUMBNAIL))
+    image.save(content, "JPEG")
+    return _image(name, content.getvalue())
 
 
 def _comparison(run: "Run", name: str) -> bytes:
@@ -157,7 +155,7 @@ def _comparison(run: "Run", name: str) -> bytes:
     return figures.to_bytes(figure, "jpeg")
 
 
-def _histogram(rows: "list[Row]", label: str) -> bytes:
+def _histogram(rows: list[Row], label: str) -> bytes:
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -178,9 +176,12 @@ def _row(name: str, *numbers: float) -> str:
 
 
 def _figure(caption: str, picture: bytes) -> str:
+    return f"<figure><figcaption>{_text(caption)}</figcaption>{_image(caption, picture)}</figure>"
+
+
+def _image(text: str, picture: bytes) -> str:
     kind = "png" if picture.startswith(b"\x89PNG") else "jpeg"
-    source = f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
-    return f'<figure><figcaption>{_text(caption)}</figcaption><img src="{source}" alt="{_text(caption)}"></figure>'
+    return f'<img src="data:image/{kind};base64,{base64.b64encode(picture).decode()}" alt="{_text(text)}">'
 
 
 def _text(value: object) -> str:

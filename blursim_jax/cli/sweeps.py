@@ -12,6 +12,8 @@ from blursim_jax._checks import SPECTRA
 from blursim_jax.cli.files import write_table
 from blursim_jax.cli.settings import Settings
 
+# Of larger images the middle is swept, because all of a photo of 12 megapixels would take two minutes.
+SIDE = 1536
 # The settings that are written beside the scores.
 OPTIONS = "preset", "normalization", "sobel_kernel_size", "alpha", "color", "luma", "crop_border"
 
@@ -50,6 +52,15 @@ DISTORTIONS: dict[str, tuple[Callable[[np.ndarray, float], np.ndarray], list[flo
     "circular shift, in pixels": (_shifted, [0, 1, 2, 3, 4, 6, 8, 12, 16]),
     "brightness added, white is 1": (_brighter, [0, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.2]),
 }
+
+
+def middle_of(image: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Return the middle of an image, at most `SIDE` pixels high and wide, and a note if that is not all of it."""
+    height, width = image.shape[:2]
+    rows, columns = min(height, SIDE), min(width, SIDE)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    notes = [f"the middle {columns}x{rows} of {width}x{height} pixels"] if rows * columns < height * width else []
+    return image[top : top + rows, left : left + columns], notes
 
 
 def sweep(image: np.ndarray, settings: Settings) -> list[Level]:

@@ -594,8 +594,14 @@ MUTANTS = [
         "the map of the spectrum has frequency 0 in its corner",
         MAPS,
         "_maps.py",
-        jax=("jnp.fft.fftshift(jnp.abs(spectrum), axes=(-2, -1))", "jnp.abs(spectrum)"),
-        torch=("torch.fft.fftshift(spectrum_map, dim=(-2, -1))", "spectrum_map"),
+        jax=(
+            "jnp.fft.fftshift(jnp.concatenate([half, mirrored], axis=-1), axes=(-2, -1))",
+            "jnp.concatenate([half, mirrored], axis=-1)",
+        ),
+        torch=(
+            "torch.fft.fftshift(torch.cat([half, mirrored], dim=-1), dim=(-2, -1))",
+            "torch.cat([half, mirrored], dim=-1)",
+        ),
     ),
     *idea(
         "shift-back",
@@ -603,6 +609,14 @@ MUTANTS = [
         MAPS,
         "_maps.py",
         both=("fft.fftshift(", "fft.ifftshift("),
+    ),
+    *idea(
+        "half-mirrored-in-a-line",
+        "the map of the spectrum is mirrored about the wrong row",
+        MAPS,
+        "_maps.py",
+        jax=("axis=(-2, -1)), 1, axis=-2)", "axis=(-2, -1)), 0, axis=-2)"),
+        torch=("(-2, -1)), 1, -2)", "(-2, -1)), 0, -2)"),
     ),
     *idea(
         "alpha-nan",
