@@ -534,7 +534,7 @@ def backward_through_a_batch(maybe_compile: Callable, a: Tensor, b: Tensor) -> T
     return torch.autograd.grad(maybe_compile(lambda a, b: vmap(complex_l1)(a, b).sum())(leaf, b), leaf)[0]
 
 
-def forward_after_a_call_without_tangents(maybe_compile: Callable, a: Tensor, b: Tensor) -> Tensor:
+def forward_after_a_call_without_tangents(maybe_compile: Callable, a: Tensor, b: Tensor) -> Tensor | None:
     loss = maybe_compile(complex_l1)
     loss(a, b)
     with forward_ad.dual_level():
