@@ -68,6 +68,7 @@ def test_a_preset_sets_all_four_options(folder: Path, preset: str, capsys: pytes
     assert "blurred_target" not in without and without["options"]["preset"] is None
 
 
+@pytest.mark.system
 def test_the_name_of_the_preset_is_in_every_form_of_output(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -101,6 +102,7 @@ def test_the_name_of_the_preset_is_in_every_form_of_output(
     assert status.returncode == 1 and status.stderr.startswith("BlurSim (perceptual) 0.")
 
 
+@pytest.mark.system
 def test_the_name_of_the_preset_is_in_figures(folder: Path) -> None:
     from blursim_jax.cli import pairs, scores, sweeps
 

@@ -44,6 +44,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 WHOLLY = "wholly transparent: white is all that is compared"
 
 
+@pytest.mark.system
 def test_every_form_of_output_has_the_notes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Two pictures of which nothing is seen are the same, and that is why."""
     one, other = transparent(tmp_path / "a" / "1.png", 1), transparent(tmp_path / "b" / "1.png", 2)
@@ -67,6 +68,7 @@ def test_every_form_of_output_has_the_notes(tmp_path: Path, capsys: pytest.Captu
     assert {row["notes"] for row in rows_of(tmp_path / "sweep.csv")} == {notes[0]}
 
 
+@pytest.mark.system
 def test_figures_have_the_notes() -> None:
     from blursim_jax.cli import figures
     from blursim_jax.cli.pairs import Pair

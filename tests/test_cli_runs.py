@@ -43,6 +43,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 # What is written, and with what.
 
 
+@pytest.mark.system
 def test_every_text_file_is_utf_8_whatever_the_locale(folders: tuple[Path, Path], tmp_path: Path) -> None:
     save(folders[0] / "图片.png", 7)
     save(folders[1] / "图片.png", 8)
@@ -66,6 +67,7 @@ for command in {[list(map(str, command)) for command in commands]!r}:
         assert "图片" in path.read_text(encoding="utf-8")
 
 
+@pytest.mark.system
 def test_a_clone_that_is_not_installed_writes_reports(folders: tuple[Path, Path], tmp_path: Path) -> None:
     arguments = "evaluate", *folders, "--out", tmp_path / "scores.csv", "--report", tmp_path / "report.html"
     code = f"""
@@ -85,6 +87,7 @@ main()
 
 
 @pytest.mark.parametrize("hidden", ["matplotlib", "skimage"])
+@pytest.mark.system
 def test_what_is_not_installed_is_missed_before_anything_is_scored(
     folders: tuple[Path, Path], tmp_path: Path, hidden: str
 ) -> None:
