@@ -375,6 +375,16 @@ def test_maps_show_where(framework: Framework) -> None:
     np.testing.assert_allclose(color[1], edges.mean(axis=0), rtol=FLOAT32.value)
 
 
+@pytest.mark.parametrize("shape", [(9, 12), (8, 7)], ids=str)
+def test_maps_of_spectra_have_every_frequency_in_its_place(framework: Framework, shape: tuple[int, int]) -> None:
+    a, b = noise(*shape)
+    a64, b64 = a.astype(np.float64), b.astype(np.float64)
+    both = np.abs(np.fft.fft2(a64)) - np.abs(np.fft.fft2(b64))
+    for spectrum, expected in (("magnitude", both), ("complex_l1", np.fft.fft2(a64 - b64))):
+        found, _ = framework.maps(a, b, spectrum=spectrum)
+        assert_close(found, np.fft.fftshift(np.abs(expected)), FLOAT32.value)
+
+
 def test_the_object_is_the_function(framework: Framework) -> None:
     a, b = noise(4, 10, 12, 3)
     options: dict = {
