@@ -1,11 +1,13 @@
 """The command `blursim` for the tests: in a process of its own, or in this one."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from blursim_jax.cli.app import app
@@ -22,6 +24,13 @@ def run(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
 def call(*arguments: Any) -> int | None:
     """The same in this process, several times faster; errors are exceptions."""
     return app(list(map(str, arguments)), standalone_mode=False)
+
+
+def compared(capsys: pytest.CaptureFixture[str], *arguments: Any) -> dict[str, Any]:
+    """What `compare --json` prints."""
+    capsys.readouterr()
+    call("compare", *arguments, "--json")
+    return json.loads(capsys.readouterr().out)
 
 
 def grey(path: Path) -> np.ndarray:

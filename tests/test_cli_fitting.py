@@ -8,11 +8,10 @@ require("jax", "typer", "PIL", "tifffile", "skimage", "matplotlib")
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from blursim_command import call, run
+from blursim_command import call, compared, run
 from PIL import Image
 from skimage import data
 
@@ -31,12 +30,6 @@ def save(path: Path, array: np.ndarray) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(array).save(path)
     return path
-
-
-def compared(capsys: pytest.CaptureFixture[str], *arguments: Any) -> dict[str, Any]:
-    capsys.readouterr()
-    call("compare", *arguments, "--json")
-    return json.loads(capsys.readouterr().out)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
-from blursim_command import call
+from blursim_command import call, compared
 from PIL import Image
 
 NOISE = np.random.default_rng(0).integers(0, 256, (24, 32, 4), dtype=np.uint8)
@@ -29,12 +29,6 @@ def transparent(path: Path, seed: int) -> Path:
     pixels = np.random.default_rng(seed).integers(0, 256, (24, 32, 4), dtype=np.uint8)
     pixels[..., 3] = 0
     return save(path, pixels)
-
-
-def compared(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:
-    capsys.readouterr()
-    call("compare", *arguments, "--json")
-    return json.loads(capsys.readouterr().out)
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:

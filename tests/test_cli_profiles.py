@@ -10,12 +10,11 @@ import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import tifffile
-from blursim_command import call
+from blursim_command import call, compared
 from PIL import Image, ImageCms, PngImagePlugin
 from skimage import data
 
@@ -72,12 +71,6 @@ def with_gamma(path: Path, pixels: np.ndarray, gamma: float) -> None:
     chunks = PngImagePlugin.PngInfo()
     chunks.add(b"gAMA", struct.pack(">I", round(gamma * 100000)))
     Image.fromarray(pixels).save(path, pnginfo=chunks)
-
-
-def compared(capsys: pytest.CaptureFixture[str], *arguments: Any) -> dict[str, Any]:
-    capsys.readouterr()
-    call("compare", *arguments, "--json")
-    return json.loads(capsys.readouterr().out)
 
 
 @pytest.fixture

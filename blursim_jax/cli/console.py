@@ -155,17 +155,19 @@ def print_summary(summary: "Summary", outputs: list[Path], settings: "Settings")
     print_table(table)
     if summary.failed:
         print(f"{summary.failed} of {summary.scored + summary.failed} pairs could not be compared:")
-        for pair in summary.errors:
-            print(f"  {printable(pair['name'])}: {printable(pair['error'])}")
-        if summary.failed > len(summary.errors):
-            print(f"  and {summary.failed - len(summary.errors)} more, in the table")
+        _print_listed([(x["name"], x["error"]) for x in summary.errors], summary.failed)
     if summary.noted:
         print(f"{summary.noted} pair{'s have' if summary.noted > 1 else ' has'} notes:")
-        for pair in summary.pair_notes:
-            print(f"  {printable(pair['name'])}: {printable(pair['notes'])}")
-        if summary.noted > len(summary.pair_notes):
-            print(f"  and {summary.noted - len(summary.pair_notes)} more, in the table")
+        _print_listed([(x["name"], x["notes"]) for x in summary.pair_notes], summary.noted)
     print(f"Wrote {' and '.join(printable(path) for path in outputs)}.")
+
+
+def _print_listed(pairs: list[tuple[str, str]], total: int) -> None:
+    """Print pairs and what is said of them, and how many more there are."""
+    for name, said in pairs:
+        print(f"  {printable(name)}: {printable(said)}")
+    if total > len(pairs):
+        print(f"  and {total - len(pairs)} more, in the table")
 
 
 def status_of(value: float | None, limit: float | None, settings: "Settings") -> int:

@@ -28,6 +28,14 @@ ADVICE = "convert it to 8-bit or 16-bit PNG"
 HEAD = 2**16
 
 
+def check_size(width: int, height: int, max_pixels: int) -> None:
+    """Raise `UserError` if there are too many pixels, or none."""
+    if width * height > max_pixels:
+        raise UserError(f"{width}x{height} is more than --max-pixels {max_pixels}")
+    if not width * height:
+        raise UserError(f"has no pixels, {width}x{height}")
+
+
 def check_depth(image: Image.Image, file: BinaryIO) -> None:
     """Raise `UserError` for pixels that Pillow would reduce to 8 bits, or read slowly."""
     if image.format == "PPM" and image.tile[0].codec_name != "raw":  # type: ignore[attr-defined]
@@ -62,8 +70,7 @@ def decode_float_colors(file: BinaryIO, max_pixels: int) -> np.ndarray | None:
     if head is None:
         return None
     width, height = int(head[1]), int(head[2])
-    if width * height > max_pixels or not width * height:
-        raise UserError(f"{width}x{height} is more than --max-pixels {max_pixels}, or no pixels")
+    check_size(width, height, max_pixels)
     file.seek(head.end())
     content = file.read(12 * width * height)
     if len(content) < 12 * width * height:

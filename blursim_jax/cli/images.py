@@ -14,7 +14,7 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 
 from blursim_jax.cli import tiffs
 from blursim_jax.cli.files import UserError, printable
-from blursim_jax.cli.formats import KNOWN, SUFFIXES, check_depth, decode_float_colors
+from blursim_jax.cli.formats import KNOWN, SUFFIXES, check_depth, check_size, decode_float_colors
 from blursim_jax.cli.profiles import Space, space_of, to_srgb
 
 EIGHT_BITS = "1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"
@@ -90,7 +90,7 @@ def _opened(file: BinaryIO, path: Path, max_pixels: int) -> Image.Image | None:
         image = Image.open(file, formats=list(SUFFIXES))
     except UnidentifiedImageError:
         return None
-    tiffs.check_size(*image.size, max_pixels)
+    check_size(*image.size, max_pixels)
     # MPO is a JPEG with several pictures, as phones write it.
     kind = "JPEG" if image.format == "MPO" else str(image.format)
     suffix = path.suffix.lower()

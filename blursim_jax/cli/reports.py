@@ -86,19 +86,12 @@ def write(path: Path, run: "Run", rows: list[Row], summary: Summary) -> None:
     if summary.scored:
         parts.append(_figure("How values are spread", _histogram(rows, run.settings.label)))
     if summary.failed:
-        parts.append(f"<h2>{summary.failed} pair{'s' * (summary.failed > 1)} could not be compared</h2><table>")
-        parts += [f"<tr><td>{_text(x['name'])}</td><td>{_text(x['error'])}</td></tr>" for x in summary.errors]
-        parts.append("</table>")
-        if summary.failed > len(summary.errors):
-            parts.append(f"<p>and {summary.failed - len(summary.errors)} more, in the CSV</p>")
+        parts.append(f"<h2>{summary.failed} pair{'s' * (summary.failed > 1)} could not be compared</h2>")
+        parts += _listed([(x["name"], x["error"]) for x in summary.errors], summary.failed)
     if summary.noted or run.notes:
         parts.append(f"<h2>{summary.noted} pair{'s' * (summary.noted != 1)} with notes</h2>")
         parts += [f"<p>{_text(note)}</p>" for note in run.notes]
-        parts.append("<table>")
-        parts += [f"<tr><td>{_text(x['name'])}</td><td>{_text(x['notes'])}</td></tr>" for x in summary.pair_notes]
-        parts.append("</table>")
-        if summary.noted > len(summary.pair_notes):
-            parts.append(f"<p>and {summary.noted - len(summary.pair_notes)} more, in the CSV</p>")
+        parts += _listed([(x["name"], x["notes"]) for x in summary.pair_notes], summary.noted)
     parts += _table_of_pairs(run, rows)
     parts.append("<h2>The worst pairs</h2>")
     for pair in summary.worst:
@@ -110,6 +103,14 @@ def write(path: Path, run: "Run", rows: list[Row], summary: Summary) -> None:
     parts.append(f"<script>{SCRIPT}</script>\n</body>\n</html>\n")
     with replacing(path) as temporary:
         temporary.write_text("\n".join(parts), encoding="utf-8", errors="backslashreplace")
+
+
+def _listed(pairs: list[tuple[str, str]], total: int) -> Iterable[str]:
+    """Yield a table of pairs and what is said of them, and how many more there are."""
+    rows = (f"<tr><td>{_text(name)}</td><td>{_text(said)}</td></tr>" for name, said in pairs)
+    yield f"<table>{''.join(rows)}</table>"
+    if total > len(pairs):
+        yield f"<p>and {total - len(pairs)} more, in the CSV</p>"
 
 
 def _table_of_pairs(run: "Run", rows: list[Row]) -> Iterable[str]:
@@ -132,14 +133,16 @@ def _thumbnail(run: "Run", name: str) -> str:
     """Return the prediction as a small picture, or nothing if it cannot be read any more."""
     from PIL import Image
 
-    from blursim_jax.cli import pairs
+    from blursim_jax.cli import images
 
+    prediction, _ = run.files_of(name)
     try:
-        pair = pairs.read_pair(*run.files_of(name), run.settings)
+        picture = images.read(prediction, color=run.settings.color, max_pixels=run.settings.max_pixels)
     except UserError:
         return ""
-    pixels = np.clip(pair.prediction * (255 / pair.data_range), 0, 255).astype(np.uint8)
-    image, content = Image.fromarray(pixels), io.BytesIO()
+    white = run.settings.data_range or picture.white
+    image = Image.fromarray(np.clip(picture.pixels * (255 / white), 0, 255).astype(np.uint8))
+    content = io.BytesIO()
     image.thumbnail((THUMBNAIL, THUMBNAIL))
     image.save(content, "JPEG")
     return _image(name, content.getvalue())

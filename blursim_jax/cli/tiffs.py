@@ -13,6 +13,7 @@ import tifffile
 from PIL import ExifTags
 
 from blursim_jax.cli.files import UserError
+from blursim_jax.cli.formats import check_size
 from blursim_jax.cli.profiles import Space, space_of_profile
 
 ADVICE = "convert it to 8-bit or 16-bit RGB or grey"
@@ -118,14 +119,6 @@ def as_float32(pixels: np.ndarray) -> np.ndarray:
     if not np.isfinite(pixels).all():
         raise UserError("has pixels that are infinite, no numbers, or too large for float32")
     return pixels
-
-
-def check_size(width: int, height: int, max_pixels: int) -> None:
-    """Raise `UserError` if there are too many pixels, or none."""
-    if width * height > max_pixels:
-        raise UserError(f"{width}x{height} is more than --max-pixels {max_pixels}")
-    if not width * height:
-        raise UserError(f"has no pixels, {width}x{height}")
 
 
 @contextmanager

@@ -903,7 +903,7 @@ MUTANTS = [
         "bombs",
         "images are decoded whatever their size",
         "test_cli_images.py::test_pixels_are_capped_before_decoding",
-        "cli/tiffs.py",
+        "cli/formats.py",
         jax=("if width * height > max_pixels:", "if False:"),
     ),
 ]
