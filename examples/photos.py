@@ -1,7 +1,7 @@
 """Real photos from scikit-learn and scikit-image, blurred as by a lens: the further out of focus, the stronger.
 
 All arrays are NumPy arrays, so that every framework can use them. Photos are float32 in 0..1, channels last, with 256
-pixels on the long side. The training photos and the held-out photos are different photos.
+pixels on the long side by default. The training photos and the held-out photos are different photos.
 """
 
 import functools
@@ -44,25 +44,25 @@ class Pair(NamedTuple):
 
 
 @functools.cache
-def training_scenes() -> list[Scene]:
-    """Return the training photos, with synthetic nearness."""
+def training_scenes(side: int = SIDE) -> list[Scene]:
+    """Return the training photos, with synthetic nearness and `side` pixels on the long side."""
     return [
-        make_scene("astronaut", data.astronaut(), MIDDLE),
-        make_scene("cat", data.chelsea(), MIDDLE),
-        make_scene("china", load_sample_image("china.jpg"), GROUND),
-        make_scene("rocket", data.rocket(), GROUND),
-        make_scene("tissue", data.immunohistochemistry(), GROUND),
+        make_scene("astronaut", data.astronaut(), MIDDLE, side),
+        make_scene("cat", data.chelsea(), MIDDLE, side),
+        make_scene("china", load_sample_image("china.jpg"), GROUND, side),
+        make_scene("rocket", data.rocket(), GROUND, side),
+        make_scene("tissue", data.immunohistochemistry(), GROUND, side),
     ]
 
 
 @functools.cache
-def held_out_scenes() -> list[Scene]:
+def held_out_scenes(side: int = SIDE) -> list[Scene]:
     """Return the photos that training never sees: motorcycle, with its measured disparity, coffee and flower."""
     left, _, disparity = data.stereo_motorcycle()
     return [
-        make_scene("motorcycle", left, _filled(disparity)),
-        make_scene("coffee", data.coffee(), MIDDLE),
-        make_scene("flower", load_sample_image("flower.jpg"), MIDDLE),
+        make_scene("motorcycle", left, _filled(disparity), side),
+        make_scene("coffee", data.coffee(), MIDDLE, side),
+        make_scene("flower", load_sample_image("flower.jpg"), MIDDLE, side),
     ]
 
 
@@ -123,11 +123,11 @@ def in_8_bits(photo: np.ndarray) -> np.ndarray:
     return (np.round(255 * photo) / 255).astype(np.float32)
 
 
-def make_scene(name: str, photo: np.ndarray, nearness: np.ndarray) -> Scene:
-    """Make a scene from a photo and its nearness: resize both to the common size, and blur with each radius."""
-    scale = SIDE / max(photo.shape[:2])
+def make_scene(name: str, photo: np.ndarray, nearness: np.ndarray, side: int = SIDE) -> Scene:
+    """Make a scene from a photo and its nearness: resize both to this long side, and blur with each radius."""
+    scale = side / max(photo.shape[:2])
     # The sides are even, for networks that halve the resolution.
-    height, width = (2 * round(scale * side / 2) for side in photo.shape[:2])
+    height, width = (2 * round(scale * size / 2) for size in photo.shape[:2])
     sharp = np.asarray(transform.resize(util.img_as_float32(photo), (height, width), anti_aliasing=True), np.float32)
     near = np.asarray(transform.resize(nearness, (height, width), anti_aliasing=True))
     near = (near - near.min()) / (near.max() - near.min())

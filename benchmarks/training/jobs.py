@@ -60,17 +60,17 @@ def _line(length: float, angle: float) -> np.ndarray:
 
 
 @functools.cache
-def training_pairs(task: str) -> list[Pair]:
-    """Return the versions of the training photos, to cut crops from."""
+def training_pairs(task: str, side: int = SIDE) -> list[Pair]:
+    """Return the versions of the training photos, to cut crops of this side from."""
     rng = np.random.default_rng(0)
-    return [version(task, scene, rng) for scene in _scenes(True) for _ in range(TRAINING_VERSIONS)]
+    return [version(task, scene, rng) for scene in _scenes(True, side) for _ in range(TRAINING_VERSIONS)]
 
 
 @functools.cache
-def held_out_pairs(task: str) -> list[Pair]:
-    """Return the versions of the held-out photos, to judge on."""
+def held_out_pairs(task: str, side: int = SIDE) -> list[Pair]:
+    """Return the versions of the held-out photos, to judge on after training on crops of this side."""
     rng = np.random.default_rng(1)
-    return [version(task, scene, rng) for scene in _scenes(False) for _ in range(HELD_OUT_VERSIONS)]
+    return [version(task, scene, rng) for scene in _scenes(False, side) for _ in range(HELD_OUT_VERSIONS)]
 
 
 @functools.cache
@@ -83,8 +83,10 @@ def other_pairs(task: str, folder: Path) -> list[Pair]:
 
 
 @functools.cache
-def _scenes(training: bool) -> list[photos.Scene]:
-    return photos.training_scenes() if training else photos.held_out_scenes()
+def _scenes(training: bool, side: int) -> list[photos.Scene]:
+    # Photos have 256 pixels on the long side, and 512 for crops of 256.
+    scenes = photos.training_scenes if training else photos.held_out_scenes
+    return scenes(max(photos.SIDE, 2 * side))
 
 
 def batch(pairs: list[Pair], rng: np.random.Generator, side: int = SIDE) -> tuple[Tensor, Tensor]:

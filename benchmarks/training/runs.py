@@ -77,7 +77,7 @@ class Network(nn.Module):
 
 def train(run: Run) -> Network:
     """Train a network. The seed decides its first weights and its crops."""
-    pairs, rng = training_pairs(run.task), np.random.default_rng(run.seed)
+    pairs, rng = training_pairs(run.task, run.side), np.random.default_rng(run.seed)
     torch.manual_seed(run.seed)
     network = Network(pairs[0].given.shape[-1], run.start)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -135,7 +135,7 @@ def execute(run: Run, out: Path) -> None:
     path = run.path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(network.state_dict(), path.with_suffix(".pt"))
-    _write(path, {"run": run._asdict(), "scores": judge(network, held_out_pairs(run.task))})
+    _write(path, {"run": run._asdict(), "scores": judge(network, held_out_pairs(run.task, run.side))})
 
 
 def execute_elsewhere(run: Run, out: Path, there: Path, folder: Path) -> None:

@@ -71,8 +71,7 @@ STUDIES = {
         ("defocus", "motion"),
         ["MSE", OURS],
         seeds=2,
-        # The photos have 256 pixels on the long side, and less on the other.
-        sides=(128,),
+        sides=(128, 256),
         steps=800,
     ),
     "blind": Study(("gaussian",), ["MSE", f"{DEFAULT} {DECAY}", OURS], 5, ("default", "tanh")),

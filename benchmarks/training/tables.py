@@ -33,7 +33,7 @@ def tables(results: Results, study: Study, names: Iterable[str]) -> str:
     """
     columns = list(itertools.product(study.tasks, study.starts, study.sides))
     heads = [_head(study, *column) for column in columns]
-    given = [judge(None, held_out_pairs(task)) for task, _, _ in columns]
+    given = [judge(None, held_out_pairs(task, side)) for task, _, side in columns]
     text = []
     for name in names:
         cells: dict[tuple[str, tuple[str, str, int]], list[float]] = {}
