@@ -124,8 +124,9 @@ def draw_curves(curves: Mapping[str, np.ndarray]) -> Figure:
         axes.plot(steps, curves[name], color=colour, alpha=0.3, linewidth=0.5)
         mean = np.convolve(curves[name], np.ones(window) / window, mode="valid")
         axes.plot(steps[window - 1 :], mean, style, color=colour, label=f"{name}, mean of {window} steps")
-        axes.set(ylabel="term", ylim=(0, None))
+        axes.set_ylabel("term")
         axes.legend(loc="upper right")
+    figure.axes[0].set_ylim(0)
     figure.axes[0].set_title("Terms of BlurSim in training")
     figure.axes[1].set_xlabel("step")
     return figure
