@@ -19,6 +19,7 @@ import argparse
 import csv
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -220,11 +221,13 @@ def table(ranks: dict[str, Rank]) -> str:
 def draw(values: dict[str, np.ndarray], items: list[Item], names: list[str]) -> Figure:
     """Plot people's scores against some measures."""
     scores = [item.score for item in items]
-    figure = Figure(figsize=(4 * len(names), 3.6), layout="constrained")
-    for axes, name in zip(figure.subplots(1, len(names), sharey=True, squeeze=False)[0], names, strict=True):
+    figure = Figure(figsize=(8, 3 * math.ceil(len(names) / 2)), layout="constrained")
+    grid = figure.subplots(math.ceil(len(names) / 2), 2, sharey=True)
+    for axes, name in zip(grid.ravel(), names, strict=True):
         axes.scatter(values[name], scores, s=12, color="#0072b2", alpha=0.6, linewidths=0)
         axes.set(xlabel=name)
-    figure.axes[0].set_ylabel("people's score")
+    for axes in grid[:, 0]:
+        axes.set_ylabel("people's score")
     return figure
 
 

@@ -272,6 +272,7 @@ def plot(figures: list[Figure], path: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator, ScalarFormatter
 
     chosen = [f for f in figures if f["mode"] == "value and gradient" and tuple(f["shape"]) == SHAPES[0]]
     groups = [[f for f in chosen if f["engine"] == engine] for engine in ENGINES]
@@ -281,10 +282,13 @@ def plot(figures: list[Figure], path: Path) -> None:
     for axis, group, engine in zip(axes, groups, ENGINES, strict=True):
         group = sorted(group, key=lambda f: -f["ms"][1])
         names, times = [f["row"] for f in group], [f["ms"][1] for f in group]
-        colors = ["tab:orange" if name.startswith("BlurSim") else "lightgray" for name in names]
+        colors = ["tab:orange" if name.startswith("BlurSim") else "darkgray" for name in names]
         bars = axis.barh(names, times, color=colors)
-        axis.bar_label(bars, [f" {f['floors']:.1f}" for f in group], fontsize=8)
+        axis.bar_label(bars, [f" {f['floors']:.1f}" for f in group], fontsize=9)
         axis.set(title=engine, xscale="log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.xaxis.set_major_formatter(ScalarFormatter())
+        axis.xaxis.set_minor_locator(NullLocator())
         axis.spines[["top", "right"]].set_visible(False)
     fig.supxlabel("ms, value and gradient of 8x3x256x256; beside the bars: ratio to the floor", fontsize=9)
     new = path.with_suffix(".new.png")

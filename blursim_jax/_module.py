@@ -22,7 +22,8 @@ class BlurSim:
 
     Frozen, and a pytree with `alpha` as its one leaf, so it passes through `jit`, `grad` and `vmap`; for another alpha
     use `dataclasses.replace(loss, alpha=0.5)`, which does not recompile. As an attribute of a Flax NNX module, wrap it
-    in `nnx.data`. The leaf is an array, so an object that JAX has made anew, as by `jax.tree.map`, has no hash.
+    in `nnx.data`. Keep it out of an Equinox module: `eqx.filter_grad` would give alpha a gradient, and an optimizer
+    would train it. The leaf is an array, so an object that JAX has made anew, as by `jax.tree.map`, has no hash.
 
     Args:
         alpha: Weight of Specific, in [0, 1]: a number, or an array that broadcasts to the images' batch shape.

@@ -115,17 +115,20 @@ def draw_photos(
 
 def draw_curves(curves: Mapping[str, np.ndarray]) -> Figure:
     """Plot both terms over the steps, raw and averaged."""
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(8, 5.5), layout="constrained")
     steps = np.arange(1, len(curves["general"]) + 1)
     window = max(1, len(steps) // 30)
     # Okabe and Ito's blue and orange, which colour-blind readers can tell apart. The line styles differ too.
-    for name, colour, style in (("general", "#0072b2", "-"), ("specific", "#d55e00", "--")):
-        axes.plot(steps, curves[name], color=colour, alpha=0.2, linewidth=0.5)
+    styles = (("general", "#0072b2", "-"), ("specific", "#d55e00", "--"))
+    for axes, (name, colour, style) in zip(figure.subplots(2, 1, sharex=True, sharey=True), styles, strict=True):
+        axes.plot(steps, curves[name], color=colour, alpha=0.3, linewidth=0.5)
         mean = np.convolve(curves[name], np.ones(window) / window, mode="valid")
         axes.plot(steps[window - 1 :], mean, style, color=colour, label=f"{name}, mean of {window} steps")
-    axes.set(xlabel="step", ylabel="term", yscale="log", title="Terms of BlurSim in training")
-    axes.legend()
+        axes.set_ylabel("term")
+        axes.legend(loc="upper right")
+    figure.axes[0].set_ylim(0)
+    figure.axes[0].set_title("Terms of BlurSim in training")
+    figure.axes[1].set_xlabel("step")
     return figure
 
 

@@ -22,7 +22,8 @@ EXTRAS = {
     "torchmetrics": "torchmetrics",
     **dict.fromkeys(("matplotlib", "PIL", "rich", "scipy", "skimage", "tifffile", "typer"), "cli"),
     **dict.fromkeys(("orbax", "sklearn"), "demo"),
-    **dict.fromkeys(("ipykernel", "mkdocs", "mkdocs_jupyter", "mkdocstrings", "nbclient", "ruff"), "docs"),
+    **dict.fromkeys(("ipykernel", "mkdocs", "mkdocs_glightbox", "mkdocs_jupyter", "mkdocstrings"), "docs"),
+    **dict.fromkeys(("nbclient", "ruff"), "docs"),
     **dict.fromkeys(("cv2", "hypothesis", "psutil"), "test"),
     **dict.fromkeys(("equinox", "flatbuffers"), "dev"),
 }

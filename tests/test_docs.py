@@ -31,7 +31,7 @@ MODULES = (
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The documentation, built."""
-    require(*NAMES, "flax", "torchmetrics", "mkdocs", "mkdocstrings", "mkdocs_jupyter", "ruff")
+    require(*NAMES, "flax", "torchmetrics", "mkdocs", "mkdocstrings", "mkdocs_glightbox", "mkdocs_jupyter", "ruff")
     folder = tmp_path_factory.mktemp("docs")
     result = build(ROOT / "docs", folder)
     assert result.returncode == 0, result.stdout
@@ -99,7 +99,8 @@ def test_a_page_without_a_name_and_a_dead_link_are_noticed(site: Path, tmp_path:
 def test_pages_are_readable_without_a_network(site: Path) -> None:
     """No tag of a page fetches from elsewhere, and no script of the theme does.
 
-    One would for diagrams, which no page has, and one for the stars of the repository that a page links to.
+    One would for diagrams and one for videos, which no page has, and one for the stars of the repository that a page
+    links to.
     """
     address = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
     pages = list(site.rglob("*.html"))
@@ -110,6 +111,18 @@ def test_pages_are_readable_without_a_network(site: Path) -> None:
         fetched += re.findall(r"<link\b[^>]*?\bhref=[\"']?(?:https?:)?//[^\"' >]+", text)
         assert not [x for x in fetched if "canonical" not in x], page.name
         assert f'<a href="{address}"' in text and 'data-md-component="source"' not in text, page.name
+
+
+@pytest.mark.xdist_group("site")
+def test_every_figure_opens_in_a_lightbox(site: Path) -> None:
+    figures = 0
+    for page in set(site.glob("*.html")) - {site / "404.html"}:
+        text = page.read_text().partition("<article")[2]
+        found = re.findall(r"<img\b[^>]*?\bsrc=[\"']?([^\"' >]+)", text.partition("</article>")[0])
+        opened = re.findall(r"<a\b[^>]*?glightbox[^>]*?\bhref=[\"']?([^\"' >]+)", text)
+        assert found == opened, page.name
+        figures += len(found)
+    assert figures > 15
 
 
 @pytest.mark.xdist_group("site")

@@ -88,7 +88,7 @@ def _sorted(results: Results, loss: str, task: str) -> list[Run]:
 
 def draw(results: Results) -> Figure:
     """Plot how far each loss is from MSE, by score and task."""
-    figure = Figure(figsize=(10, 0.3 * len(LOSSES) + 1.2), layout="constrained")
+    figure = Figure(figsize=(8, 0.52 * len(LOSSES) + 1.5), layout="constrained")
     for axes, name in zip(figure.subplots(1, 3, sharey=True), ("PSNR", "SSIM", "GMSD"), strict=True):
         for place, (task, colour) in enumerate(zip(TASKS, ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), strict=True)):
             for row, loss in enumerate(LOSSES):
@@ -98,13 +98,19 @@ def draw(results: Results) -> Figure:
                 axes.plot([gains.min(), gains.max()], [height, height], color=colour, linewidth=1)
                 axes.plot(gains.mean(), height, "o", color=colour, markersize=4, label=task if row == 0 else None)
         axes.axvline(0, color="black", linewidth=0.8)
-        axes.set_title(f"{name} beyond MSE's\n({'right' if name in RISING else 'left'} is better)", fontsize=10)
+        axes.set_title(f"{name} minus MSE's\n({'right' if name in RISING else 'left'} is better)", fontsize=10)
+        axes.tick_params(axis="x", labelsize=9)
         axes.grid(axis="y", alpha=0.3)
     axes = figure.axes[0]
-    axes.set_yticks(range(len(LOSSES)), LOSSES, fontsize=8)
+    axes.set_yticks(range(len(LOSSES)), [_broken(loss) for loss in LOSSES], fontsize=9)
     axes.invert_yaxis()
-    figure.axes[2].legend(loc="lower right", fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(TASKS), fontsize=10)
     return figure
+
+
+def _broken(loss: str) -> str:
+    """A name in lines that leave room for the plots."""
+    return loss.replace(" + ", " +\n").replace(" unnormalised", "\nunnormalised").replace(" complex", "\ncomplex")
 
 
 def draw_photos(out: Path, seed: int, steps: int) -> Figure:
@@ -115,11 +121,11 @@ def draw_photos(out: Path, seed: int, steps: int) -> Figure:
     panels = {"blurred": pair.given}
     for loss in losses:
         panels[loss] = restored(trained(Run("gaussian", loss, seed, steps), out, pair), pair)
-    figure = Figure(figsize=(10, 4.6), layout="constrained")
-    axes = figure.subplots(2, 4).ravel()
+    figure = Figure(figsize=(8, 7.4), layout="constrained")
+    axes = figure.subplots(3, 3).ravel()
     for ax, (name, image) in zip(axes, (panels | {"sharp": pair.target}).items(), strict=False):
         ax.imshow(image[part])
-        ax.set_title(name.replace(" + ", " +\n"), fontsize=8)
+        ax.set_title(_broken(name), fontsize=10)
     for ax in axes:
         ax.set_axis_off()
     return figure
