@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.exceptions import TyperException
 
 from blursim_jax.cli.app import app
 
@@ -24,6 +25,13 @@ def run(*arguments: Any, **options: Any) -> subprocess.CompletedProcess[str]:
 def call(*arguments: Any) -> int | None:
     """The same in this process, several times faster; errors are exceptions."""
     return app(list(map(str, arguments)), standalone_mode=False)
+
+
+def refusal(*arguments: Any) -> str:
+    """The message of bad input, which `run` shows as one line."""
+    with pytest.raises((TyperException, OSError, ValueError)) as caught:
+        call(*arguments)
+    return caught.value.format_message() if isinstance(caught.value, TyperException) else str(caught.value)
 
 
 def compared(capsys: pytest.CaptureFixture[str], *arguments: Any) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from frameworks import require
 require("jax", "typer", "PIL", "tifffile", "skimage", "matplotlib")
 
 import csv
+import functools
 import io
 import json
 import os
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from blursim_command import BLURSIM, call, grey, run
+from blursim_command import BLURSIM, call, grey, refusal, run
 from cases import FLOAT32, PRINTED
 from PIL import Image
 from processes import run_code
@@ -208,6 +209,7 @@ def test_sweep(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
             assert float(row["value"]) == pytest.approx(float(expected), rel=FLOAT32.rounded)
 
 
+@pytest.mark.system
 def test_sweep_takes_the_middle_of_a_large_image(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,8 +259,29 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "says"), WRONG, ids=lambda x: " ".join(x) if isinstance(x, list) else "")
+by_input = functools.partial(
+    pytest.mark.parametrize, ("arguments", "says"), ids=lambda x: " ".join(x) if isinstance(x, list) else ""
+)
+
+
+@by_input([wrong for wrong in WRONG if not wrong[1].startswith("--")])
+def test_bad_input_is_named(
+    folder: Path,
+    arguments: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = sorted(folder.iterdir())
+    monkeypatch.chdir(folder)
+    message = refusal(*arguments)
+    assert message.startswith(says) and "\n" not in message and capsys.readouterr().out == ""
+    assert sorted(folder.iterdir()) == before
+
+
+@by_input([wrong for wrong in WRONG if wrong[1].startswith("--")])
 def test_bad_input_is_one_line_and_status_2(folder: Path, arguments: list[str], says: str) -> None:
+    """The library's messages name its arguments, those of the command its options."""
     before = sorted(folder.iterdir())
     found = run(*arguments, cwd=folder)
     assert (found.returncode, found.stdout) == (2, "")
@@ -341,6 +364,7 @@ def test_help_has_examples_that_work(
             assert call(*words) in (None, 0, int("--fail-above" in words))
 
 
+@pytest.mark.system
 def test_no_colour_and_no_progress_in_a_pipe(folder: Path, tmp_path: Path) -> None:
     terminal = os.environ | {"TERM": "xterm-256color"}
     matrix = run("matrix", folder / "sharp.png", folder / "slight.png", env=terminal)

@@ -98,6 +98,7 @@ def test_matrices_and_tables_have_the_choice_and_the_note(
         assert (row["height"], row["width"]) == ("248", "248")
 
 
+@pytest.mark.system
 def test_a_border_is_left_out(tmp_path: Path, sharp: Path, capsys: pytest.CaptureFixture[str]) -> None:
     frame = PHOTO.copy()
     frame[:4] = frame[-4:] = frame[:, :4] = frame[:, -4:] = 0

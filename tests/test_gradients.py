@@ -147,7 +147,7 @@ def test_the_reference_has_the_gradients_of_its_terms(case: Case) -> None:
         assert relative_error(gradient, change) < DIFFERENCES
 
 
-@by_case
+@pytest.mark.parametrize("case", costly(FEW, CASES + MORE, pytest.mark.system))
 def test_identical_images_are_exactly_zero(framework: Framework, case: Case) -> None:
     """Values and both gradients."""
     photo, _ = noise(64, 60)
@@ -273,7 +273,13 @@ def test_nearly_identical_noise(
 
 
 @pytest.mark.parametrize("move", MOVES)
-@pytest.mark.parametrize("case", costly([CASES[0], CASES[6]], CASES))
+@pytest.mark.parametrize(
+    "case",
+    [
+        *costly([CASES[0]], [CASES[0], CASES[6]], pytest.mark.system),
+        *costly([], [case for case in CASES if case not in (CASES[0], CASES[6])]),
+    ],
+)
 def test_nearly_identical_photos(
     framework: Framework, photos: dict, case: Case, move: str, record_property: Callable
 ) -> None:

@@ -56,6 +56,7 @@ def test_a_package_loads_nothing_foreign(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["jax", "torch"])
+@pytest.mark.system
 def test_a_package_works_where_nothing_foreign_is_installed(name: str) -> None:
     require(name)
     hidden = {module.partition(".")[0] for module in FOREIGN[name]} - {"scipy"}
@@ -64,12 +65,14 @@ def test_a_package_works_where_nothing_foreign_is_installed(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["jax", "torch"])
+@pytest.mark.system
 def test_a_package_opens_no_connection_and_no_file_for_writing(name: str) -> None:
     require(name)
     assert not touched_by(name, f"import blursim_{name}; {USE[name]}")
 
 
 @pytest.mark.parametrize("name", ["jax", "torch"])
+@pytest.mark.system
 def test_importing_a_package_changes_nothing_of_the_process(name: str) -> None:
     require(name)
     result = run(f"""
@@ -115,6 +118,7 @@ def test_importing_jax_starts_nothing() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, cwd=ROOT)
 
 
+@pytest.mark.system
 def test_importing_and_using_torch_changes_no_setting() -> None:
     require("torch")
     code = f"""
@@ -136,6 +140,7 @@ assert settings() == before
 
 
 @pytest.mark.parametrize("use", ["eager", "compiled", "the user's own threshold"])
+@pytest.mark.system
 def test_torch_keeps_freed_memory(use: str) -> None:
     """Otherwise glibc returns the temporaries to the system after every call: half the time is that of page faults."""
     require("torch")

@@ -295,6 +295,7 @@ def test_flax_multimetric_takes_it_beside_others() -> None:
     assert int(metric.count[...]) == 0
 
 
+@pytest.mark.system
 def test_flax_states_add_up_over_devices() -> None:
     metric = jax_metric()
     import jax
@@ -654,6 +655,7 @@ def test_torchmetrics_plots() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
+@pytest.mark.system
 def test_without_its_library_it_says_so(name: str) -> None:
     require(name)
     result = run_code(f"import blursim_{name}; print('imported'); import blursim_{name}.metrics", {NEEDS[name]})

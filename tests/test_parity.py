@@ -39,7 +39,7 @@ def compare(
     return of_values, float(np.max(of_gradients))
 
 
-@pytest.mark.parametrize("case", costly(FEW + CASES[1:2], CASES + MORE, pytest.mark.system))
+@pytest.mark.parametrize("case", costly([FEW[0], FEW[3]], CASES + MORE, pytest.mark.system))
 def test_float64(both: tuple[Framework, Framework], case: Case) -> None:
     values, gradients = compare(both, *noise(12, 11, dtype="float64"), **case.options())
     print(f"values {values:.1e}, gradients {gradients:.1e}")

@@ -291,6 +291,7 @@ def test_terms_and_object(maybe_jit: Callable) -> None:
 
 
 @maybe_jit
+@pytest.mark.system
 def test_masks_under_transforms(maybe_jit: Callable) -> None:
     mask = np.random.default_rng(1).random(A.shape) < 0.7
     spoiled, options = np.where(mask, A, np.float32(np.nan)), CASES[6].options()
@@ -399,6 +400,7 @@ def test_the_object_takes_any_leaf_from_jax() -> None:
 
 # Of flax 0.12.0 under jax 0.8.
 @pytest.mark.filterwarnings("ignore:jax.* is deprecated:DeprecationWarning")
+@pytest.mark.system
 def test_a_flax_model_learns() -> None:
     require("jax", "flax", "optax")
     import optax
@@ -456,6 +458,7 @@ def test_convolution_equals_slices(x64: None, size: int, axis: int) -> None:
         np.testing.assert_allclose(by_convolution, by_slices, rtol=tolerance)
 
 
+@pytest.mark.system
 def test_the_convolution_path_gives_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = jax.value_and_grad(blursim)(A, B, alpha=1.0)
     monkeypatch.setattr("blursim_jax._edges.smooth_by_slices", smooth_by_convolution)
@@ -529,6 +532,7 @@ def test_strips_and_blocks_have_all_derivatives_of_the_whole(
     jax.clear_caches()
 
 
+@pytest.mark.system
 def test_second_order_where_bins_agree(x64: None) -> None:
     """Equal means: one bin of both spectra is exactly the same, and its second derivative is not 0 for that."""
     a, b, direction = np.random.default_rng(0).integers(1, 100, (3, 8, 8)) / 64

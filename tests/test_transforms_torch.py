@@ -299,6 +299,7 @@ def test_strips_and_blocks_have_all_derivatives_of_the_whole(monkeypatch: pytest
     close(derivatives(), whole)
 
 
+@pytest.mark.system
 def test_degenerate_images_have_finite_second_derivatives() -> None:
     photo, _ = images(9, 8, dtype=torch.float32)
     black, flat = torch.zeros_like(photo), torch.full_like(photo, 0.3)
@@ -409,7 +410,11 @@ def compare_compiled(compiled: Callable, a: Tensor, b: Tensor, tolerance: float,
 
 
 @pytest.mark.parametrize(
-    "kind", ["module", pytest.param("tensor", marks=pytest.mark.system), pytest.param("float", marks=pytest.mark.slow)]
+    "kind",
+    [
+        *(pytest.param(x, marks=pytest.mark.system) for x in ("module", "tensor")),
+        pytest.param("float", marks=pytest.mark.slow),
+    ],
 )
 def test_alpha_hardly_recompiles(kind: str) -> None:
     a, b = images(2, 3, 12, 10, dtype=torch.float32)
@@ -434,6 +439,7 @@ def test_alpha_hardly_recompiles(kind: str) -> None:
         assert counter.frame_count > counts[-1], "the counter counts"
 
 
+@pytest.mark.system
 def test_masks_under_transforms() -> None:
     a, b = images(3, 7, 8)
     mask = torch.tensor(np.random.default_rng(1).random((3, 7, 8)) < 0.7)
