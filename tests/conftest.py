@@ -14,8 +14,9 @@ from frameworks import NAMES, Framework, load
 
 # Each program that XLA compiles takes memory mappings, and XLA crashes beyond the 65,530 that Linux allows a process.
 MAPPINGS = 40_000
-# Compilation takes most of the time, and optimisation level 1 saves a quarter of it. The default ring uses that level
-# unless XLA_FLAGS sets one, as `.ci/run` does. Level 0 gives wrong gradients under "log": docs/limits.md.
+# Compilation takes most of the time, and optimisation level 1 saves a quarter of it. All but the slow tests use that level
+# unless XLA_FLAGS sets one, as `.ci/run` does for the values and gradients of the wheel. Level 0 gives wrong gradients
+# under "log": docs/limits.md.
 OPTIMIZATION = "--xla_backend_optimization_level"
 
 
@@ -35,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     flags = os.environ.get("XLA_FLAGS", "")
-    if "not system" in config.option.markexpr and OPTIMIZATION not in flags:
+    if "not slow" in config.option.markexpr and OPTIMIZATION not in flags:
         flags += f" {OPTIMIZATION}=1"
     os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=4"
     # A shell starts what runs in its background with Ctrl-C ignored, which the processes of the tests would inherit.
