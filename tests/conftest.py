@@ -14,9 +14,9 @@ from frameworks import NAMES, Framework, load
 
 # Each program that XLA compiles takes memory mappings, and XLA crashes beyond the 65,530 that Linux allows a process.
 MAPPINGS = 40_000
-# Compilation takes most of the time, and optimisation level 1 saves a quarter of it. All but the slow tests use that level
-# unless XLA_FLAGS sets one, as `.ci/run` does for the values and gradients of the wheel. Level 0 gives wrong gradients
-# under "log": docs/limits.md.
+# Compilation takes most of the time, and optimisation level 1 saves a quarter of it. All but the slow tests use that
+# level unless XLA_FLAGS sets one, as `.ci/run` does for the values and gradients of the wheel. Level 0 gives wrong
+# gradients under "log": docs/limits.md.
 OPTIMIZATION = "--xla_backend_optimization_level"
 
 
