@@ -110,7 +110,7 @@ def test_the_name_of_the_preset_is_in_figures(folder: Path) -> None:
     settings = checked_settings(parameters)
     pair = pairs.read_pair(folder / "slight.png", folder / "sharp.png", settings)
     figure = figures.draw_comparison(pair, settings, scores.score(pair, settings), ("a", "b"))
-    assert figure.get_suptitle().startswith("BlurSim (training) ")
+    assert next(text.get_text() for axes in figure.axes for text in axes.texts).startswith("BlurSim (training) ")
     figure = figures.draw_matrix(np.eye(2), pair[:2], 255.0, ["a", "b"], settings)
     assert "BlurSim (training)" in [axes.get_ylabel() for axes in figure.axes]
     figure = figures.draw_sweep(sweeps.sweep(pair.target / 255, settings), settings, "a")
