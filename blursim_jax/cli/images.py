@@ -14,7 +14,8 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 
 from blursim_jax.cli import tiffs
 from blursim_jax.cli.files import UserError, printable
-from blursim_jax.cli.formats import KNOWN, SUFFIXES, check_depth, check_size, decode_float_colors
+from blursim_jax.cli.floats import decode_floats
+from blursim_jax.cli.formats import KNOWN, SUFFIXES, check_depth, check_size
 from blursim_jax.cli.profiles import Space, space_of, to_srgb
 
 EIGHT_BITS = "1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"
@@ -51,8 +52,10 @@ def read(path: Path, *, color: bool, max_pixels: int, srgb: bool = False) -> Pic
     try:
         with _open(path) as file:
             image = _opened(file, path, max_pixels)
-            if image is None and (floats := decode_float_colors(file, max_pixels)) is not None:
-                pixels, white, notes, space = tiffs.as_float32(floats), 1.0, [], None
+            with tiffs.without_messages():
+                floats = decode_floats(file, path, max_pixels) if image is None else None
+            if floats is not None:
+                pixels, white, notes, space = tiffs.as_float32(floats[0]), 1.0, floats[1], None
             elif image is None:
                 pixels, white, notes, space = tiffs.decode(file, max_pixels)
             else:
