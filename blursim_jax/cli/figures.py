@@ -5,6 +5,7 @@ can tell them apart.
 """
 
 import io
+import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,11 +27,13 @@ from blursim_jax.cli.sweeps import DISTORTIONS, SPECTRA, Level
 
 # Inches, points and pixels per inch: shown 700 pixels wide, text is 10 pixels high.
 WIDTH, FONT, DPI = 9, 9.5, 120
+# What a vertical scale of colours takes, in inches.
+BAR = 1.2
 SIZES = {"font.size": FONT, "axes.titlesize": FONT, "figure.titlesize": FONT}
 # Range of frequencies in cycles per pixel, with the lowest in the middle. Rows go down, as in the image.
 FREQUENCIES = (-0.5, 0.5, 0.5, -0.5)
-# Amplitudes below this share of the largest are drawn as this share.
-FLOOR = 1e-7
+# Amplitudes, and their differences, below this share of the largest are drawn as this share.
+FLOOR, DIFFERENCE_FLOOR = 1e-7, 1e-4
 LINES = {
     "value": ("#000000", "-"),
     "general": ("#0072b2", "--"),
@@ -42,8 +45,7 @@ LINES = {
 def draw_comparison(pair: Pair, settings: Settings, scores: Scores, names: Sequence[str]) -> Figure:
     """Draw prediction and target one above the other, with their edges and spectra, and the differences below."""
     maps = maps_of(pair, settings)
-    height, width = pair.target.shape[:2]
-    aspect = min(max(height / width, 0.5), 1.6)
+    aspect = _aspect(pair.target)
     figure = Figure(figsize=(WIDTH, WIDTH * aspect + 2.4), layout="constrained")
     bar = 0.14 / (WIDTH / 3 * aspect)
     grid = figure.subplots(5, 3, height_ratios=[1, 1, bar, 1, bar])
@@ -60,9 +62,13 @@ def draw_comparison(pair: Pair, settings: Settings, scores: Scores, names: Seque
     _show(grid[:3, 1], maps.edges[:2], "edges", slopes, _power(maps.edges[:2]))
     _show(grid[3:, 1], maps.edges[2:], "difference of edges", slopes, _power(maps.edges[2:]))
     amplitudes = "amplitude, white is 1"
-    _show(grid[:3, 2], maps.spectra[:2], "spectrum", amplitudes, _logarithmic(maps.spectra[:2]), FREQUENCIES)
+    _show(grid[:3, 2], maps.spectra[:2], "spectrum", amplitudes, _logarithmic(maps.spectra[:2], FLOOR), FREQUENCIES)
     difference, title = maps.spectra[2:], f"difference of spectra ({settings.spectrum})"
-    norm = Normalize(0, difference.max() or 1) if settings.spectrum == "log" else _logarithmic(difference)
+    norm = (
+        Normalize(0, difference.max() or 1)
+        if settings.spectrum == "log"
+        else _logarithmic(difference, DIFFERENCE_FLOOR)
+    )
     unit = "natural logarithm of the ratio" if settings.spectrum == "log" else amplitudes
     _show(grid[3:, 2], difference, title, unit, norm, FREQUENCIES)
     _write_notes(figure, pair.notes)
@@ -79,6 +85,7 @@ def _summary(scores: Scores, settings: Settings) -> str:
     return "\n".join(lines + ([] if np.isnan(scores.ssim) else [f"SSIM {scores.ssim:.4f}"]))
 
 
+@rc_context(SIZES)
 def draw_matrix(
     values: np.ndarray,
     images: Sequence[np.ndarray],
@@ -89,8 +96,9 @@ def draw_matrix(
 ) -> Figure:
     """Draw the pairwise table as a heat map, with a thumbnail per row and column."""
     count = len(names)
-    side = max(1.1, min(1.6, 14 / count))
-    figure = Figure(figsize=(side * (count + 1) + 2.2, side * (count + 1) + 0.8), layout="constrained")
+    width = max(WIDTH, 0.75 * (count + 1) + BAR)
+    side, aspect = (width - BAR) / (count + 1), _aspect(images[0])
+    figure = Figure(figsize=(width, (count + 1) * side * aspect + 0.6), layout="constrained")
     grid = figure.subplots(count + 1, count + 1, squeeze=False)
     largest = max(float(values.max()), 1e-30)
     drawn = None
@@ -102,27 +110,28 @@ def draw_matrix(
                 value = values[i - 1, j - 1]
                 drawn = axes.imshow([[value]], cmap="cividis", vmin=0, vmax=largest, aspect="auto")
                 color = "white" if value < 0.55 * largest else "black"
-                axes.text(0, 0, f"{value:.3g}", ha="center", va="center", color=color, fontsize=11)
+                axes.text(0, 0, f"{value:.3g}", ha="center", va="center", color=color)
             elif i or j:
                 image = np.clip(_reduced(images[max(i, j) - 1]) / white, 0, 1)
-                axes.imshow(image, cmap="gray", vmin=0, vmax=1)
-                name = _short(names[max(i, j) - 1], 16)
+                axes.imshow(image, cmap="gray", vmin=0, vmax=1, aspect="auto")
+                name = _short(names[max(i, j) - 1], int(side * 72 / (0.6 * FONT)))
                 if j:
-                    axes.set_title(name, fontsize=9)
+                    axes.set_title(name)
                 else:
-                    axes.set_ylabel(name, fontsize=9)
+                    axes.set_ylabel(name)
             else:
                 axes.set_axis_off()
-                axes.text(0.5, 0.5, "row: prediction\ncolumn: target", ha="center", va="center", fontsize=9)
+                axes.text(0.5, 0.5, "row: prediction\ncolumn: target", ha="center", va="center")
     if drawn is not None:
         figure.colorbar(drawn, ax=grid[:, -1].tolist(), label=settings.label, aspect=40)
     _write_notes(figure, notes)
     return figure
 
 
+@rc_context(SIZES)
 def draw_sweep(rows: Sequence[Level], settings: Settings, name: str, notes: Sequence[str] = ()) -> Figure:
     """Draw the value and both terms against the strength, with a row per spectrum and a column per distortion."""
-    figure = Figure(figsize=(15, 9), layout="constrained")
+    figure = Figure(figsize=(WIDTH, WIDTH), layout="constrained")
     grid = figure.subplots(len(SPECTRA), len(DISTORTIONS), sharex="col", sharey="row")
     for line, spectrum in zip(grid, SPECTRA, strict=True):
         for axes, distortion in zip(line, DISTORTIONS, strict=True):
@@ -131,20 +140,18 @@ def draw_sweep(rows: Sequence[Level], settings: Settings, name: str, notes: Sequ
                 levels, values = [p.level for p in points], [getattr(p, term) for p in points]
                 axes.plot(levels, values, style, color=color, marker=".", label=term)
             largest = max(max(row.general, row.specific) for row in rows if row.spectrum == spectrum)
-            axes.set_yscale("symlog", linthresh=largest / 1000)
+            # At a power of ten, no other one is beside the zero.
+            axes.set_yscale("symlog", linthresh=10 ** np.floor(np.log10(max(largest, 1e-30) / 1000)))
+            axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.grid(alpha=0.3)
             if spectrum == SPECTRA[-1]:
-                axes.set_xlabel(distortion)
+                axes.set_xlabel(re.sub("([:,]) ", r"\1\n", distortion, count=1))
         line[0].set_ylabel(f"--spectrum {spectrum}")
     handles, _ = grid[0, 0].get_legend_handles_labels()
     labels = f"{settings.label}, alpha {settings.alpha:.3g}", "General", "Specific"
-    figure.legend(handles, labels, loc="outside upper right", ncols=3)
-    figure.suptitle(
-        f"{_short(name)} against itself, distorted (--normalization {settings.normalization}, "
-        f"--sobel-kernel-size {settings.sobel_kernel_size})",
-        x=0.01,
-        ha="left",
-    )
+    figure.legend(handles, labels, loc="outside upper right")
+    lines = f"{_short(name)} against itself, distorted", f"--normalization {settings.normalization}"
+    figure.suptitle("\n".join([*lines, f"--sobel-kernel-size {settings.sobel_kernel_size}"]), x=0.01, ha="left")
     _write_notes(figure, notes)
     return figure
 
@@ -191,9 +198,14 @@ def _power(maps: np.ndarray) -> Normalize:
     return PowerNorm(0.5, 0, maps.max() or 1)
 
 
-def _logarithmic(maps: np.ndarray) -> Normalize:
+def _logarithmic(maps: np.ndarray, floor: float) -> Normalize:
     largest = float(maps.max()) or 1.0
-    return LogNorm(min(max(float(maps.min()), FLOOR * largest), largest / 10), largest, clip=True)
+    return LogNorm(min(max(float(maps.min()), floor * largest), largest / 10), largest, clip=True)
+
+
+def _aspect(image: np.ndarray) -> float:
+    """Return the height of a panel by its width. A very thin image would not be visible."""
+    return min(max(image.shape[0] / image.shape[1], 0.5), 1.6)
 
 
 def _reduced(image: np.ndarray) -> np.ndarray:
