@@ -442,7 +442,7 @@ def test_sizes_that_differ(tmp_path: Path) -> None:
     pillow(BYTES[:30, :40, :3])(tmp_path / "b.png")
     paths = tmp_path / "a.png", tmp_path / "b.png"
     with pytest.raises(
-        UserError, match=r"^sizes differ: .*a.png is 50x37, .*b.png is 40x30; --resize or --crop fits them$"
+        UserError, match=r"^sizes differ: .*a.png is 50x37, .*b.png is 40x30; --resize or --crop fits them; --crop-at"
     ):
         read_pair(*paths, SETTINGS)
     cropped = read_pair(*paths, SETTINGS._replace(crop=True, color=True))

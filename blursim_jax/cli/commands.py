@@ -16,7 +16,9 @@ def compare(
     predictions: Annotated[
         list[Path], typer.Argument(help="The images to judge.", metavar="PREDICTION...", show_default=False)
     ],
-    target: Annotated[Path, typer.Argument(help="What they should be.", metavar="TARGET", show_default=False)],
+    target: Annotated[
+        Path, typer.Argument(help="What they should be: the last file.", metavar="TARGET", show_default=False)
+    ],
     preset: options.Preset = None,
     alpha: options.Alpha = None,
     sobel_kernel_size: options.KernelSize = None,

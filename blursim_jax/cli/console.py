@@ -163,7 +163,7 @@ def print_summary(summary: "Summary", outputs: list[Path], settings: "Settings")
         if i == 0:
             table.add_section()
         name = printable(pair["name"])
-        table.add_row(f"worst: {name}" if i == 0 else name, number(pair["value"]))
+        table.add_row(f"worst {i + 1}: {name}", number(pair["value"]))
     print_table(table)
     if summary.failed:
         print(f"{summary.failed} of {summary.scored + summary.failed} pairs could not be compared:")

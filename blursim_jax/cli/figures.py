@@ -191,7 +191,7 @@ def _show(column: np.ndarray, maps: np.ndarray, title: str, unit: str, norm: Nor
             axes.get_xticklabels()[0].set(ha="left")
             axes.get_xticklabels()[-1].set(ha="right")
     ticks = None if isinstance(norm, LogNorm) else MaxNLocator(4)
-    bar.figure.colorbar(drawn, cax=bar, label=unit, orientation="horizontal", ticks=ticks)
+    bar.figure.colorbar(drawn, cax=bar, label=unit, orientation="horizontal", ticks=ticks).minorticks_off()
 
 
 def _power(maps: np.ndarray) -> Normalize:

@@ -169,7 +169,9 @@ def _sixteen_bits(image: Image.Image, raw: str, file: BinaryIO, notes: list[str]
     pixels = np.empty((high.height, high.width, len(high.getbands())), np.uint16)
     for i, band in enumerate(high.getbands()):
         pixels[..., i] = np.left_shift(np.asarray(high.getchannel(band)), 8, dtype=np.uint16)
+    # The caller holds the image, and would keep its pixels beside those of the second decoding.
     del high
+    image.im = None
     other = raw[:-1] + {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}[raw[-1]]
     image = Image.open(file, formats=[str(image.format)])
     image.tile = [  # type: ignore[attr-defined]
@@ -179,7 +181,9 @@ def _sixteen_bits(image: Image.Image, raw: str, file: BinaryIO, notes: list[str]
     low = _upright(image)
     for i, band in enumerate(low.getbands()):
         pixels[..., i] |= np.asarray(low.getchannel(band))
-    return _over_white(pixels, notes) if image.mode == "RGBA" else pixels
+    transparent = image.mode == "RGBA"
+    del low, image
+    return _over_white(pixels, notes) if transparent else pixels
 
 
 def _raw_mode(image: Image.Image) -> str:
