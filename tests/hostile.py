@@ -23,7 +23,7 @@ def good(suffix: str) -> bytes:
     if suffix == "hdr":
         return radiance(pixels)
     if suffix == "exr":
-        return openexr(*SIZE[::-1], pixels.astype("<f4") / 255)
+        return openexr(SIZE[1], SIZE[0], pixels.astype("<f4") / 255)
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, FORMATS[suffix], **({"compression": "tiff_lzw"} if suffix == "tif" else {}))
     return content.getvalue()

@@ -529,7 +529,6 @@ def evaluated(corpus: list[Path], tmp_path_factory: pytest.TempPathFactory) -> t
 
 @pytest.mark.system
 @pytest.mark.xdist_group("hostile")
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="it takes some 740 MiB more than one good pair")
 def test_a_folder_of_bad_files_takes_little_memory(evaluated: tuple[Measured, Path], baseline: Measured) -> None:
     assert evaluated[0].memory - baseline.memory <= MEMORY
 

@@ -91,10 +91,10 @@ def test_figures_have_the_notes_and_text_that_can_be_read() -> None:
         text = figure.get_supxlabel()
         assert text.startswith("Note: a\\$b: 16 bits\nNote: long") and len(text.splitlines()) > 3
         with Image.open(io.BytesIO(figures.to_bytes(figure))) as image:
-            assert image.convert("RGBA").getextrema()[3] == (255, 255)
+            assert image.convert("RGBA").getchannel("A").getextrema() == (255, 255)
             share = 700 / image.width
         texts = [x for x in figure.findobj(Text) if x.get_text() and x.get_visible()]
-        assert len(texts) > 9 and min(x.get_fontsize() for x in texts) * figures.DPI / 72 * share >= 9
+        assert len(texts) > 9 and min(float(x.get_fontsize()) for x in texts) * figures.DPI / 72 * share >= 9
 
 
 @pytest.mark.parametrize("depth", [8, 16])

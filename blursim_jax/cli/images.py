@@ -20,8 +20,8 @@ from blursim_jax.cli.profiles import Space, space_of, to_srgb
 
 EIGHT_BITS = "1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-# Rows to convert at a time, so that a large image is not copied whole.
-ROWS = 256
+# Rows to convert at a time, in the cache, so that a large image is not copied whole.
+ROWS = 32
 # Limit on the scans of a progressive JPEG, which usually has about ten. Each takes as long as a whole ordinary JPEG.
 SCANS = 64
 TAGS = ExifTags.Base

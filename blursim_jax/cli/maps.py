@@ -38,9 +38,9 @@ def maps_of(pair: Pair, settings: Settings) -> Maps:
     """Compute the maps, a channel at a time."""
     images = [np.atleast_3d(image) for image in pair[:2]]
     channels = [tuple(image[..., i] for image in images) for i in range(images[0].shape[-1])]
-    edges = sum(_edges(*channel, pair.data_range, settings) for channel in channels)
-    spectra = sum(_spectra(*channel, pair.data_range, settings.spectrum) for channel in channels)
-    return Maps(edges / len(channels), spectra / len(channels))
+    edges = [_edges(a, b, pair.data_range, settings) for a, b in channels]
+    spectra = [_spectra(a, b, pair.data_range, settings.spectrum) for a, b in channels]
+    return Maps(np.mean(edges, axis=0), np.mean(spectra, axis=0))
 
 
 def _edges(a: np.ndarray, b: np.ndarray, white: float, settings: Settings) -> np.ndarray:
@@ -69,7 +69,7 @@ def _strip_edges(a: jax.Array, b: jax.Array, **options: Any) -> jax.Array:
 
 def _spectra(a: np.ndarray, b: np.ndarray, white: float, spectrum: str) -> np.ndarray:
     (height, width), step = a.shape, step_of(a.shape)
-    of_a, of_b = (fft.rfft2(x.astype(np.float32) / np.float32(white * x.size)) for x in (a, b))
+    of_a, of_b = (np.asarray(fft.rfft2(x.astype(np.float32) / np.float32(white * x.size))) for x in (a, b))
     # What the library adds to magnitudes before it takes logarithms: the noise of one grey level.
     offset = 1 / (255 * math.sqrt(a.size))
     parts = []
