@@ -29,7 +29,7 @@ from blursim_jax.cli.sweeps import DISTORTIONS, SPECTRA, Level
 WIDTH, FONT, DPI = 9, 9.5, 120
 # What a vertical scale of colours takes, in inches.
 BAR = 1.2
-SIZES = {"font.size": FONT, "axes.titlesize": FONT, "figure.titlesize": FONT}
+SIZES: dict[Any, float] = {"font.size": FONT, "axes.titlesize": FONT, "figure.titlesize": FONT}
 # Range of frequencies in cycles per pixel, with the lowest in the middle. Rows go down, as in the image.
 FREQUENCIES = (-0.5, 0.5, 0.5, -0.5)
 # Amplitudes, and their differences, below this share of the largest are drawn as this share.
@@ -183,15 +183,16 @@ def _write_notes(figure: Figure, notes: Sequence[str]) -> None:
 def _show(column: np.ndarray, maps: np.ndarray, title: str, unit: str, norm: Normalize, extent: Any = None) -> None:
     """Draw maps one above the other, with one scale, and its colours in the last of these axes."""
     *panels, bar = column
-    for axes, values in zip(panels, maps, strict=True):
-        drawn = axes.imshow(values, cmap="cividis", norm=norm, aspect="auto", extent=extent)
+    style: dict[str, Any] = {"cmap": "cividis", "norm": norm, "aspect": "auto", "extent": extent}
+    drawn = [axes.imshow(values, **style) for axes, values in zip(panels, maps, strict=True)]
+    for axes in panels:
         axes.set_title(title)
         if extent:
             axes.set(xticks=[-0.5, 0, 0.5], xticklabels=["-0.5", "0", "0.5 cycles per pixel"])
             axes.get_xticklabels()[0].set(ha="left")
             axes.get_xticklabels()[-1].set(ha="right")
     ticks = None if isinstance(norm, LogNorm) else MaxNLocator(4)
-    bar.figure.colorbar(drawn, cax=bar, label=unit, orientation="horizontal", ticks=ticks).minorticks_off()
+    bar.figure.colorbar(drawn[-1], cax=bar, label=unit, orientation="horizontal", ticks=ticks).minorticks_off()
 
 
 def _power(maps: np.ndarray) -> Normalize:

@@ -171,7 +171,7 @@ def _sixteen_bits(image: Image.Image, raw: str, file: BinaryIO, notes: list[str]
         pixels[..., i] = np.left_shift(np.asarray(high.getchannel(band)), 8, dtype=np.uint16)
     # The caller holds the image, and would keep its pixels beside those of the second decoding.
     del high
-    image.im = None
+    image.im = None  # type: ignore[assignment]
     other = raw[:-1] + {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}[raw[-1]]
     image = Image.open(file, formats=[str(image.format)])
     image.tile = [  # type: ignore[attr-defined]
