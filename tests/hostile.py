@@ -13,15 +13,53 @@ from PIL import Image
 
 SIZE = 48, 64
 FORMATS = {"png": "PNG", "jpg": "JPEG", "tif": "TIFF", "webp": "WEBP", "bmp": "BMP"}
-FORMATS |= {"avif": "AVIF", "jp2": "JPEG2000", "gif": "GIF", "ppm": "PPM"}
+FORMATS |= {"avif": "AVIF", "jp2": "JPEG2000", "gif": "GIF", "ppm": "PPM", "hdr": "", "exr": ""}
+RADIANCE = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y %d +X %d\n"
 
 
 def good(suffix: str) -> bytes:
     """A good image in this format."""
     pixels = np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    if suffix == "hdr":
+        return radiance(pixels)
+    if suffix == "exr":
+        return openexr(SIZE[1], SIZE[0], pixels.astype("<f4") / 255)
     content = io.BytesIO()
     Image.fromarray(pixels).save(content, FORMATS[suffix], **({"compression": "tiff_lzw"} if suffix == "tif" else {}))
     return content.getvalue()
+
+
+def radiance(pixels: np.ndarray) -> bytes:
+    """A Radiance file of runs: of one byte each, all of the exponent of 1."""
+    start = b"\2\2" + struct.pack(">H", pixels.shape[1])
+    planes = np.moveaxis(np.concatenate([pixels, np.full_like(pixels[..., :1], 128)], axis=-1), -1, 1)
+    rows = (start + np.stack([np.ones_like(row), row], axis=-1).tobytes() for row in planes)
+    return RADIANCE % pixels.shape[:2] + b"".join(rows)
+
+
+def openexr(width: int, height: int, pixels: np.ndarray) -> bytes:
+    """An OpenEXR file without compression, which says of its size what one likes."""
+    channel = struct.pack("<iB3xii", 2, 0, 1, 1)
+    window = struct.pack("<4i", 0, 0, width - 1, height - 1)
+    attributes = {
+        "channels chlist": b"".join(name + b"\0" + channel for name in (b"B", b"G", b"R")) + b"\0",
+        "compression compression": b"\0",
+        "dataWindow box2i": window,
+        "displayWindow box2i": window,
+        "lineOrder lineOrder": b"\0",
+        "pixelAspectRatio float": struct.pack("<f", 1),
+        "screenWindowCenter v2f": bytes(8),
+        "screenWindowWidth float": struct.pack("<f", 1),
+    }
+    head = b"\x76\x2f\x31\x01\2\0\0\0" + b"".join(
+        name.replace(" ", "\0").encode() + b"\0" + struct.pack("<i", len(value)) + value
+        for name, value in attributes.items()
+    )
+    rows = [np.moveaxis(row[:, ::-1], -1, 0).tobytes() for row in pixels]
+    rows = [struct.pack("<ii", i, len(row)) + row for i, row in enumerate(rows)]
+    start = len(head) + 1 + 8 * len(rows)
+    offsets = struct.pack(f"<{len(rows)}Q", *(start + i * len(rows[0]) for i in range(len(rows))))
+    return b"".join([head, b"\0", offsets, *rows])
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -139,6 +177,16 @@ def contents() -> dict[str, bytes]:
         "bomb.pfm": b"PF\n70000 70000\n-1.0\n" + bytes(999),
         "nan.pfm": b"PF\n64 48\n-1.0\n" + b"\xff" * (64 * 48 * 12),
         "no-size.pfm": b"PF\n0 48\n-1.0\n",
+        "bomb.hdr": RADIANCE % (70000, 70000) + bytes(999),
+        "allowed.hdr": RADIANCE % (5700, 5700) + b"\2\2" + struct.pack(">H", 5700) + b"\xff\1" * 999,
+        "no-size.hdr": RADIANCE % (0, 64),
+        "long-row.hdr": RADIANCE % (48, 64) + b"\2\2\0\x40" + b"\xff\1" * 9999,
+        "empty-runs.hdr": RADIANCE % (48, 64) + b"\2\2\0\x40" + bytes(9999),
+        "head.hdr": b"#?RADIANCE\n" + b"# a comment\n" * 2**16,
+        "bomb.exr": openexr(70000, 70000, np.zeros((1, 64, 3), "<f4")),
+        "allowed.exr": openexr(5700, 5700, np.zeros((1, 64, 3), "<f4")),
+        "negative.exr": openexr(-9, -9, np.zeros((1, 64, 3), "<f4")),
+        "largest.exr": openexr(2**31 - 1, 2**31 - 1, np.zeros((1, 64, 3), "<f4")),
         "bomb.gif": struct.pack("<6sHHBBBcHHHHB", b"GIF89a", 65535, 65535, 0, 0, 0, b",", 0, 0, 65535, 65535, 0),
         "bomb.jp2": good("jp2").replace(struct.pack(">II", 64, 48), struct.pack(">II", 70000, 70000)),
         "large.jp2": good("jp2").replace(struct.pack(">II", 64, 48), struct.pack(">II", 5700, 5700)),

@@ -29,7 +29,7 @@ from skimage import data
 from skimage.metrics import peak_signal_noise_ratio
 
 from blursim_jax import blursim, blursim_terms
-from blursim_jax.cli import sweeps
+from blursim_jax.cli import scores
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ def test_sweep(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
 def test_sweep_takes_the_middle_of_a_large_image(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweeps, "SIDE", 64)
+    monkeypatch.setattr(scores, "SIDE", 64)
     middle = tmp_path / "middle.png"
     with Image.open(folder / "sharp.png") as image:
         assert image.size == (160, 128)
@@ -397,6 +397,7 @@ def test_streams_that_are_closed(folder: Path, closed: str) -> None:
 @pytest.mark.parametrize("color", [False, True], ids=["grey", "colour"])
 def test_figures_show_what_they_say(color: bool) -> None:
     from blursim_jax import blursim_maps
+    from blursim_jax._taps import sobel_gain
     from blursim_jax.cli import figures
     from blursim_jax.cli.pairs import Pair
     from blursim_jax.cli.scores import score
@@ -407,25 +408,29 @@ def test_figures_show_what_they_say(color: bool) -> None:
     settings = Settings(0.9, 5, "complex", "relative", color, None, False, False, 10**6)
     pair = Pair(a, b, 1.0, ())
     figure = figures.draw_comparison(pair, settings, score(pair, settings), ("a", "b"))
-    shown = {axes.get_title(): axes.images[0].get_array() for axes in figure.axes if axes.get_title()}
-    zeros = np.zeros_like(a)
-    expected = {
-        "prediction: a": a,
-        "target: b": b,
-        "prediction: edges": blursim_maps(a, zeros, **channels).edges,
-        "target: edges": blursim_maps(b, zeros, **channels).edges,
-        "prediction: spectrum, log10": np.log10(blursim_maps(a, zeros, **channels).spectrum),
-        "target: spectrum, log10": np.log10(blursim_maps(b, zeros, **channels).spectrum),
-        "difference of edges": blursim_maps(a, b, normalization="relative", **channels).edges,
-        "difference of spectra (complex), log10": np.log10(
-            blursim_maps(a, b, spectrum="complex", normalization="relative", **channels).spectrum
-        ),
-    }
-    assert shown.keys() == expected.keys()
-    for title, values in expected.items():
+    shown = [(axes.get_title(), axes.images[0].get_array()) for axes in figure.axes if axes.get_title()]
+    zeros, gain, area = np.zeros_like(a), sobel_gain(5), 40 * 30
+    each = [blursim_maps(x, zeros, **channels) for x in (a, b)]
+    difference = blursim_maps(a, b, spectrum="complex", **channels)
+    expected = [
+        ("prediction: a", a),
+        ("edges", each[0].edges / gain),
+        ("spectrum", each[0].spectrum / area),
+        ("target: b", b),
+        ("edges", each[1].edges / gain),
+        ("spectrum", each[1].spectrum / area),
+        ("difference of edges", difference.edges / gain),
+        ("difference of spectra (complex)", difference.spectrum / area),
+    ]
+    assert [title for title, _ in shown] == [title for title, _ in expected]
+    for (title, values), (_, right) in zip(shown, expected, strict=True):
         np.testing.assert_allclose(
-            np.asarray(shown[title]), np.asarray(values), rtol=FLOAT32.rounded, atol=FLOAT32.rounded, err_msg=title
+            np.asarray(values), np.asarray(right), rtol=FLOAT32.rounded, atol=FLOAT32.rounded, err_msg=title
         )
+    scales = [axes.images[0].norm for axes in figure.axes if axes.get_title() in ("edges", "spectrum")]
+    assert scales[0] is scales[2] and scales[1] is scales[3]
+    units = [axes.get_xlabel() for axes in figure.axes if axes.get_xlabel()]
+    assert sorted(units) == ["amplitude, white is 1"] * 2 + ["white per pixel, square-root scale"] * 2
     table = figures.draw_matrix(np.array([[0, 0.25], [0.5, 0]]), [a, b], 1.0, ["a", "b"], settings)
     texts = [axes.texts[0].get_text() for axes in table.axes if axes.texts]
     assert texts[1:] == ["0", "0.25", "0.5", "0"]

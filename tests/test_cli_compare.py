@@ -7,24 +7,27 @@ require("jax", "typer", "PIL", "tifffile", "skimage", "matplotlib")
 
 import csv
 import inspect
+import io
 import json
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import tifffile
-from blursim_command import call, grey, run
+from blursim_command import BLURSIM, call, grey, run
 from cases import FLOAT32
-from PIL import Image
-from processes import run_code
+from PIL import Image, ImageFilter
+from processes import measured, run_code
 from scipy import ndimage
 from skimage import data
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from blursim_jax import blursim
-from blursim_jax.cli import compare_files, figures
-from blursim_jax.cli.settings import checked_settings
+from blursim_jax import blursim, blursim_maps, blursim_terms
+from blursim_jax.cli import compare_files, console, figures, maps, pairs, scores
+from blursim_jax.cli.options import Alpha, KernelSize, Normalization, Spectrum
+from blursim_jax.cli.settings import checked_settings, defaults
 
 SHARP = data.astronaut()[:96, :128]
 # As the documentation has them.
@@ -110,7 +113,7 @@ def test_the_name_of_the_preset_is_in_figures(folder: Path) -> None:
     settings = checked_settings(parameters)
     pair = pairs.read_pair(folder / "slight.png", folder / "sharp.png", settings)
     figure = figures.draw_comparison(pair, settings, scores.score(pair, settings), ("a", "b"))
-    assert figure.get_suptitle().startswith("BlurSim (training) ")
+    assert next(text.get_text() for axes in figure.axes for text in axes.texts).startswith("BlurSim (training) ")
     figure = figures.draw_matrix(np.eye(2), pair[:2], 255.0, ["a", "b"], settings)
     assert "BlurSim (training)" in [axes.get_ylabel() for axes in figure.axes]
     figure = figures.draw_sweep(sweeps.sweep(pair.target / 255, settings), settings, "a")
@@ -278,3 +281,88 @@ def test_a_figure_draws_one_prediction(folder: Path, tmp_path: Path) -> None:
     found = run("compare", *images, "--figure", tmp_path / "a.png")
     assert (found.returncode, found.stdout) == (2, "")
     assert found.stderr == "Error: --figure draws one prediction, got 2\n" and list(tmp_path.iterdir()) == []
+
+
+def test_defaults_in_the_help_are_those_of_the_library() -> None:
+    texts = Alpha, KernelSize, Spectrum, Normalization
+    shown = [get_args(text)[1].show_default for text in texts]
+    assert shown == [str(value) for value in defaults().values()]
+
+
+# Large photos.
+
+
+@pytest.mark.system
+def test_strips_and_channels_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = np.random.default_rng(0).integers(0, 256, (2, 150, 40, 3), dtype=np.uint8)
+    settings = checked_settings({"color": True, "data_range": None, "max_pixels": 10**6})
+    pair = pairs.Pair(a, b, 255.0, ())
+    gaussian: Any = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255}
+    ssim = np.mean(
+        [structural_similarity(*(x[..., i].astype(np.float32) for x in (a, b)), **gaussian) for i in range(3)]
+    )
+    whole = maps.maps_of(pair, settings).edges
+    monkeypatch.setattr(scores, "ROWS", 16)
+    monkeypatch.setattr(maps, "STRIP_PIXELS", 16 * 40)
+    assert scores.ssim_of(pair) == pytest.approx(float(ssim), rel=1e-9)
+    np.testing.assert_allclose(maps.maps_of(pair, settings).edges, whole, rtol=1e-5, atol=1e-7)
+    terms = blursim_terms(a, b, channel_axis=-1, data_range=255)
+    assert scores.terms_of(a, b, 255.0, settings) == pytest.approx([float(x) for x in terms], rel=1e-6)
+
+
+@pytest.mark.system
+@pytest.mark.parametrize("spectrum", ["magnitude", "complex", "log"])
+def test_maps_are_those_of_the_library_at_most_so_large(monkeypatch: pytest.MonkeyPatch, spectrum: str) -> None:
+    a, b = np.random.default_rng(0).random((2, 60, 41)).astype(np.float32)
+    settings = checked_settings({"spectrum": spectrum, "color": False, "data_range": None, "max_pixels": 10**6})
+    pair, right = pairs.Pair(a, b, 1.0, ()), blursim_maps(a, b, spectrum=settings.spectrum)
+    scale = 1 if spectrum == "log" else a.size
+    found = maps.maps_of(pair, settings)
+    np.testing.assert_allclose(found.spectra[2], right.spectrum / scale, rtol=1e-3, atol=1e-6)
+    monkeypatch.setattr(maps, "SIDE", 32)
+    small = maps.maps_of(pair, settings)
+    assert small.edges.shape == (3, 30, 21) and small.spectra.shape[1] == 30
+    squares = np.pad(found.edges, ((0, 0), (0, 0), (0, 1))).reshape(3, 30, 2, 21, 2).max(axis=(2, 4))
+    np.testing.assert_allclose(small.edges, squares, rtol=1e-4, atol=1e-7)
+    assert small.spectra.max() == pytest.approx(found.spectra.max(), rel=1e-6)
+
+
+@pytest.mark.system
+def test_the_scale_of_a_large_target_is_that_of_its_middle(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scores, "SIDE", 64)
+    images = [folder / "slight.png", folder / "sharp.png"]
+    found = json.loads(printed(capsys, "compare", *images, "--preset", "perceptual", "--json"))
+    note = "values of the blurred target are those of the middle 64x64 of "
+    assert [x[: len(note)] for x in found["notes"]] == [note]
+    with Image.open(images[1]) as image:
+        left, top = (image.width - 64) // 2, (image.height - 64) // 2
+        middle = np.asarray(image.convert("F").crop((left, top, left + 64, top + 64)))
+    right = blursim(ndimage.gaussian_filter(middle, 2), middle, data_range=255, **PRESETS["perceptual"])
+    assert found["blurred_target"]["2"] == pytest.approx(float(right), rel=1e-4)
+    # Values of `original` change with the size of images.
+    found = json.loads(printed(capsys, "compare", *images, "--preset", "original", "--json"))
+    assert found["notes"] == []
+
+
+@pytest.mark.parametrize(("large", "terminal"), [(True, True), (False, True), (True, False)])
+def test_progress_on_large_images(folder: Path, monkeypatch: pytest.MonkeyPatch, large: bool, terminal: bool) -> None:
+    """It says what is done, on a terminal."""
+    shown = io.StringIO()
+    monkeypatch.setattr(shown, "isatty", lambda: terminal)
+    monkeypatch.setattr(sys, "stderr", shown)
+    monkeypatch.setattr(console, "LARGE", 0 if large else 2**22)
+    call("compare", folder / "slight.png", folder / "sharp.png")
+    assert ("Scoring slight.png" in shown.getvalue()) == (large and terminal)
+
+
+@pytest.mark.slow
+def test_the_cost_of_two_photos_of_twelve_megapixels(tmp_path: Path) -> None:
+    photo = Image.fromarray(data.coffee()).resize((4000, 3000), Image.Resampling.LANCZOS)
+    photo.save(tmp_path / "sharp.jpg", quality=92)
+    photo.filter(ImageFilter.GaussianBlur(3)).save(tmp_path / "blurred.jpg", quality=92)
+    figure = "--color", "--figure", "where.png"
+    found = measured(*BLURSIM, "compare", "blurred.jpg", "sharp.jpg", *figure, cwd=tmp_path)
+    assert found.status == 0, found.errors
+    assert found.seconds <= 15 and found.memory <= 1000

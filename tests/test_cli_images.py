@@ -8,6 +8,7 @@ require("jax", "typer", "PIL", "tifffile", "skimage")
 import io
 import re
 import struct
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,82 @@ RARE: dict[str, tuple[str, Callable[[Path], object], np.ndarray, float]] = {
     "JPEG 2000, 16-bit grey": ("a.jp2", pillow(WORDS[..., 0]), WORDS[..., 0], 65535),
 }
 EXACT |= RARE
+
+
+# Radiance HDR, by bytes that are written here, and by OpenCV.
+MANTISSAS = np.random.default_rng(7).integers(1, 256, (37, 50, 4), dtype=np.uint8)
+MANTISSAS[..., 3] = MANTISSAS[..., 3] // 16 + 113
+MANTISSAS[3, :40] = 77, 0, 1, 0
+MANTISSAS[4, 5:45] = 9, 8, 7, 128
+RADIANCE = MANTISSAS[..., :3] * np.where(MANTISSAS[..., 3:] > 0, 2.0 ** (MANTISSAS[..., 3:].astype(int) - 136), 0)
+RADIANCE_HEAD = b"#?RADIANCE\n# made here\nFORMAT=32-bit_rle_rgbe\n\n-Y 37 +X 50\n"
+
+
+def runs() -> bytes:
+    """The same in runs: equal bytes as a number and a byte, others one by one."""
+    rows = []
+    for row in MANTISSAS:
+        rows.append(b"\2\2\0\x32")
+        for channel in row.T:
+            parts = np.split(channel, np.nonzero(np.diff(channel))[0] + 1)
+            rows += [bytes([128 + len(x), x[0]]) if len(x) > 1 else bytes([1, x[0]]) for x in parts]
+    return b"".join(rows)
+
+
+EXACT |= {
+    "Radiance, flat": ("a.hdr", content(RADIANCE_HEAD, MANTISSAS), RADIANCE, 1),
+    "Radiance, runs": ("a.hdr", lambda path: path.write_bytes(RADIANCE_HEAD + runs()), RADIANCE, 1),
+}
+
+
+@pytest.mark.parametrize("width", [5, 8, 300])
+def test_radiance_as_opencv_writes_it(tmp_path: Path, width: int) -> None:
+    pixels = cv2.resize(FLOATS[..., :3], (width, 37), interpolation=cv2.INTER_CUBIC).clip(0)
+    pixels[5:9] = 0.25
+    assert cv2.imwrite(str(tmp_path / "a.hdr"), pixels)
+    right = cv2.imread(str(tmp_path / "a.hdr"), cv2.IMREAD_UNCHANGED)
+    assert right is not None
+    found = read(tmp_path / "a.hdr", color=True, max_pixels=10**6)
+    assert (found.white, found.space, found.notes) == (1, None, ())
+    np.testing.assert_array_equal(found.pixels, right[..., ::-1])
+
+
+def test_the_exposure_of_a_radiance_file_is_said(tmp_path: Path) -> None:
+    for exposure, notes in ((b"1.000", ()), (b"0.5", ("values as stored, EXPOSURE=0.5 is not undone",))):
+        head = RADIANCE_HEAD.replace(b"FORMAT", b"EXPOSURE=" + exposure + b"\nFORMAT")
+        (tmp_path / "a.hdr").write_bytes(head + MANTISSAS.tobytes())
+        assert read(tmp_path / "a.hdr", color=True, max_pixels=10**6).notes == notes
+
+
+@pytest.mark.parametrize("kind", ["colour", "grey", "half"])
+def test_openexr(tmp_path: Path, kind: str) -> None:
+    exr: Any = pytest.importorskip("OpenEXR")
+    pixels = FLOATS[..., 0] if kind == "grey" else FLOATS[..., :3]
+    pixels = np.ascontiguousarray(pixels, np.float16 if kind == "half" else np.float32)
+    path = tmp_path / "a.exr"
+    header = {"compression": exr.ZIP_COMPRESSION, "type": exr.scanlineimage}
+    exr.File(header, {"Y" if kind == "grey" else "RGB": pixels}).write(str(path))
+    found = read(path, color=kind != "grey", max_pixels=10**6)
+    assert found.white == 1 and found.notes == ()
+    np.testing.assert_array_equal(found.pixels, pixels.astype(np.float32))
+    whole = path.read_bytes()
+    for bad in whole[:-9], whole[:300], whole[:8] + bytes(99):
+        path.write_bytes(bad)
+        with pytest.raises(UserError, match="damaged"):
+            read(path, color=True, max_pixels=10**6)
+    path.write_bytes(whole)
+    with pytest.raises(UserError, match="50x37 is more than --max-pixels 100"):
+        read(path, color=True, max_pixels=100)
+    exr.File(header, {name: FLOATS[..., 0].copy() for name in "XYZ"}).write(str(path))
+    with pytest.raises(UserError, match="channels X, Y, Z are not supported; expected R, G and B, or Y"):
+        read(path, color=True, max_pixels=10**6)
+
+
+def test_openexr_without_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "OpenEXR", None)
+    (tmp_path / "a.exr").write_bytes(b"\x76\x2f\x31\x01" + bytes(99))
+    with pytest.raises(UserError, match=re.escape("a.exr: OpenEXR is read by its package: pip install 'OpenEXR>=3.3'")):
+        read(tmp_path / "a.exr", color=True, max_pixels=10**6)
 
 
 def in_float64(pixels: np.ndarray, white: float, color: bool) -> np.ndarray:
@@ -259,6 +336,26 @@ KINDS: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "PFM that ends": ("a.pfm", content(b"PF\n50 37\n-1.0\n", FLOATS[:9, :, :3]), "pixels are missing"),
     "PFM, infinite": ("a.pfm", content(b"PF\n1 1\n-1.0\n", np.full(3, np.inf, "f4"), "<"), "infinite"),
     "PFM, large": ("a.pfm", content(b"PF\n50000 50000\n-1.0\n", BYTES[:0]), "50000x50000 is more than --max-pixels"),
+    "Radiance that ends": ("a.hdr", lambda path: path.write_bytes(RADIANCE_HEAD + runs()[:-1]), "pixels are missing"),
+    "Radiance, flat, that ends": ("a.hdr", content(RADIANCE_HEAD, MANTISSAS[:36]), "pixels are missing"),
+    "Radiance, a row too long": (
+        "a.hdr",
+        lambda path: path.write_bytes(RADIANCE_HEAD + b"\2\2\0\x32" + b"\xff\1" * 9999),
+        "a row is too long",
+    ),
+    "Radiance, a row of another width": (
+        "a.hdr",
+        lambda path: path.write_bytes(RADIANCE_HEAD + runs()[:4] + runs()[4:].replace(b"\2\2\0\x32", b"\2\2\0\x31")),
+        "a row has another width",
+    ),
+    "Radiance, large": (
+        "a.hdr",
+        content(RADIANCE_HEAD.replace(b"37 +X 50", b"50000 +X 50000"), BYTES[:0]),
+        "50000x50000 is more than --max-pixels",
+    ),
+    "Radiance, on its side": ("a.hdr", content(RADIANCE_HEAD.replace(b"-Y", b"+X"), MANTISSAS), "not upright"),
+    "Radiance, XYZ": ("a.hdr", content(RADIANCE_HEAD.replace(b"rgbe", b"xyze"), MANTISSAS), "32-bit_rle_rgbe"),
+    "Radiance without a head": ("a.hdr", content(b"#?RADIANCE\n", BYTES[:0]), "32-bit_rle_rgbe"),
     "JPEG 2000, 12-bit colour": ("a.jp2", lambda path: path.write_bytes(deep_jpeg2000(11)), "12 bits"),
     "JPEG 2000, signed": ("a.jp2", lambda path: path.write_bytes(deep_jpeg2000(0x87)), "bits are not supported"),
     "LZMA": ("a.tif", tiff(FLOATS[..., :3], compression="lzma", **RGB), "compression"),
@@ -345,7 +442,7 @@ def test_sizes_that_differ(tmp_path: Path) -> None:
     pillow(BYTES[:30, :40, :3])(tmp_path / "b.png")
     paths = tmp_path / "a.png", tmp_path / "b.png"
     with pytest.raises(
-        UserError, match=r"^sizes differ: .*a.png is 50x37, .*b.png is 40x30; --resize or --crop fits them$"
+        UserError, match=r"^sizes differ: .*a.png is 50x37, .*b.png is 40x30; --resize or --crop fits them; --crop-at"
     ):
         read_pair(*paths, SETTINGS)
     cropped = read_pair(*paths, SETTINGS._replace(crop=True, color=True))

@@ -6,6 +6,7 @@ from frameworks import require
 require("jax", "typer", "PIL", "tifffile", "skimage", "matplotlib")
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -63,22 +64,37 @@ def test_every_form_of_output_has_the_notes(tmp_path: Path, capsys: pytest.Captu
 
 
 @pytest.mark.system
-def test_figures_have_the_notes() -> None:
-    from blursim_jax.cli import figures
+def test_figures_have_the_notes_and_text_that_can_be_read() -> None:
+    """Shown 700 pixels wide, all text is at least 9 pixels high."""
+    from matplotlib.text import Text
+
+    from blursim_jax.cli import figures, sweeps
     from blursim_jax.cli.pairs import Pair
     from blursim_jax.cli.scores import score
     from blursim_jax.cli.settings import Settings
 
     settings = Settings(0.9, 5, "magnitude", "area", False, None, False, False, 10**6)
     pair = Pair(NOISE[..., 0], NOISE[..., 1], 255.0, ("a$b: 16 bits", "long " * 99))
+    levels = [
+        sweeps.Level(name, level, spectrum, 0.1 + level, level, level)
+        for name, (_, levels) in sweeps.DISTORTIONS.items()
+        for level in levels
+        for spectrum in sweeps.SPECTRA
+    ]
+    names = ["a long name of a picture.png"] * 9
     drawn = [
-        figures.draw_comparison(pair, settings, score(pair, settings), ("a", "b")),
-        figures.draw_matrix(np.zeros((2, 2)), pair[:2], 255.0, ["a", "b"], settings, pair.notes),
+        figures.draw_comparison(pair, settings, score(pair, settings), names[:2]),
+        figures.draw_matrix(np.zeros((9, 9)), [pair.target] * 9, 255.0, names, settings, pair.notes),
+        figures.draw_sweep(levels, settings, names[0], pair.notes),
     ]
     for figure in drawn:
         text = figure.get_supxlabel()
         assert text.startswith("Note: a\\$b: 16 bits\nNote: long") and len(text.splitlines()) > 3
-        figures.to_bytes(figure)
+        with Image.open(io.BytesIO(figures.to_bytes(figure))) as image:
+            assert image.convert("RGBA").getchannel("A").getextrema() == (255, 255)
+            share = 700 / image.width
+        texts = [x for x in figure.findobj(Text) if x.get_text() and x.get_visible()]
+        assert len(texts) > 9 and min(float(x.get_fontsize()) for x in texts) * figures.DPI / 72 * share >= 9
 
 
 @pytest.mark.parametrize("depth", [8, 16])

@@ -85,7 +85,7 @@ def blursim(
     BlurSim = (1 - alpha) * General + alpha * Specific: 0 for the same image, the larger the less alike.
 
     Each command's --help has its options and examples. PNG, JPEG, TIFF, WebP, AVIF, JPEG 2000,
-    BMP, GIF, PPM and PFM are read, as luma or by --color.
+    BMP, GIF, PPM, PFM, Radiance HDR and OpenEXR are read, as luma or by --color.
 
     [bold]Exit status[/bold]: 0 done; 1 above --fail-above; 2 bad input; 130 interrupted.
     """

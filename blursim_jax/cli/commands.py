@@ -16,7 +16,9 @@ def compare(
     predictions: Annotated[
         list[Path], typer.Argument(help="The images to judge.", metavar="PREDICTION...", show_default=False)
     ],
-    target: Annotated[Path, typer.Argument(help="What they should be.", metavar="TARGET", show_default=False)],
+    target: Annotated[
+        Path, typer.Argument(help="What they should be: the last file.", metavar="TARGET", show_default=False)
+    ],
     preset: options.Preset = None,
     alpha: options.Alpha = None,
     sobel_kernel_size: options.KernelSize = None,
@@ -59,19 +61,29 @@ def compare(
     check_drawing(figure)
     read = pairs.read_pairs(predictions, target, settings)
     console.print_notes(read[0].notes)
-    found = [scores.score(pair, settings) for pair in read]
-    blurred = scores.score_blurred(read[0], settings) if preset else {}
-    if figure is not None:
-        from blursim_jax.cli import figures
+    names = pairs.names_of(predictions)
+    with console.steps(len(read) + bool(preset) + bool(figure), read[0].target.size) as step:
+        found = []
+        for name, pair in zip(names, read, strict=True):
+            step(f"Scoring {printable(name)}")
+            found.append(scores.score(pair, settings))
+        blurred, more = {}, []
+        if preset:
+            step("Scoring blurs of the target")
+            blurred, more = scores.score_blurred(read[0], settings)
+        if figure is not None:
+            from blursim_jax.cli import figures
 
-        names = predictions[0].name, target.name
-        figures.save(figures.draw_comparison(read[0], settings, found[0], names), figure)
+            step("Drawing")
+            drawn = predictions[0].name, target.name
+            figures.save(figures.draw_comparison(read[0], settings, found[0], drawn), figure)
+    console.print_notes(more)
     if json:
-        console.print_comparison_json(found, read[0].notes, blurred, (predictions, target), settings)
+        console.print_comparison_json(found, [*read[0].notes, *more], blurred, (predictions, target), settings)
     elif len(found) == 1:
         console.print_scores(found[0], blurred, settings)
     else:
-        console.print_several(found, pairs.names_of(predictions), blurred, settings)
+        console.print_several(found, names, blurred, settings)
     return console.status_of(max(one.value for one in found), fail_above, settings)
 
 
@@ -159,12 +171,12 @@ def sweep(
 
     blursim sweep sharp.png --normalization relative --figure curves.png --csv curves.csv
     """
-    from blursim_jax.cli import console, figures, pairs, sweeps
+    from blursim_jax.cli import console, figures, pairs, scores, sweeps
 
     settings = checked_settings(context.params)
     check_outputs(out, csv, force=force, inputs=[image])
     (pixels,), white, notes = pairs.read_all([image], settings, model=0)
-    pixels, more = sweeps.middle_of(pixels)
+    pixels, more = scores.middle_of(pixels)
     notes = [*notes, *more]
     console.print_notes(notes)
     settings.check_shape(pixels.shape)

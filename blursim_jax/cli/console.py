@@ -1,6 +1,7 @@
 """What the commands print: tables on stdout, notes and progress on stderr."""
 
 import csv as csv_module
+import itertools
 import json
 import math
 import sys
@@ -11,7 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +35,8 @@ if TYPE_CHECKING:
     from blursim_jax.cli.sweeps import Level
 
 
+# Images of so many pixels take seconds.
+LARGE = 2**22
 # The digits of the scores that have others than most.
 DIGITS = {"psnr": ".2f", "ssim": ".4f"}
 
@@ -151,7 +163,7 @@ def print_summary(summary: "Summary", outputs: list[Path], settings: "Settings")
         if i == 0:
             table.add_section()
         name = printable(pair["name"])
-        table.add_row(f"worst: {name}" if i == 0 else name, number(pair["value"]))
+        table.add_row(f"worst {i + 1}: {name}", number(pair["value"]))
     print_table(table)
     if summary.failed:
         print(f"{summary.failed} of {summary.scored + summary.failed} pairs could not be compared:")
@@ -203,3 +215,13 @@ def progress(total: int, done: int) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bar:
         task = bar.add_task("", total=total, completed=done)
         yield lambda count: bar.advance(task, count)
+
+
+@contextmanager
+def steps(total: int, pixels: int) -> Iterator[Callable[[str], None]]:
+    """Show on a terminal how far work on large images is. Yield a function that says what is done next."""
+    columns = TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    disable = pixels < LARGE or not sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=disable) as bar:
+        task, count = bar.add_task("", total=total), itertools.count()
+        yield lambda what: bar.update(task, description=what, completed=next(count))

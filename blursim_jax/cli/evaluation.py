@@ -33,8 +33,8 @@ def evaluate(
         Path | None,
         typer.Option(
             metavar="FILE.csv",
-            help="Score the pairs of this CSV alone: columns prediction and target, paths in the two folders. A file "
-            "may be in several pairs.",
+            help="Score the pairs of this CSV alone: columns prediction and target, with paths inside the two "
+            "folders, as a/x.png. A file may be in several pairs.",
             show_default="matched by name",
             rich_help_panel=IMAGES,
         ),
@@ -50,7 +50,7 @@ def evaluate(
             "--resume",
             metavar="",
             help="Go on with an interrupted run of the same folders and options. Pairs with an error, and those of "
-            "which a file has changed since, are scored anew.",
+            "which a file has changed since, are scored anew. A complete run cannot go on: --force scores all anew.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,
@@ -65,15 +65,18 @@ def evaluate(
     """Score a folder of results against a folder of targets, matched by path without suffix: a/x.png with a/x.jpg.
 
     The CSV has a row a pair, in the order of names. One that cannot be compared has its error there; the rest goes on.
+    At the end stand the means and deciles of all scores, and the ten worst pairs.
 
-    Folders inside are gone through too; links to folders, hidden files, and files of other suffixes are left out, and
-    said.
+    Folders inside are gone through too. Links to folders, hidden files and files of other suffixes are left out: a note
+    says so.
 
     [bold]Examples[/bold]
 
     blursim evaluate results/ sharp/ --out scores.csv
 
     blursim evaluate results/ sharp/ --out scores.csv --report scores.html --color
+
+    blursim evaluate results/ sharp/ --out scores.csv --crop-at top-left
 
     blursim evaluate results/ sharp/ --out scores.csv --resume
 

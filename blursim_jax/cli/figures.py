@@ -5,29 +5,35 @@ can tell them apart.
 """
 
 import io
+import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize, PowerNorm
+from matplotlib.colors import LogNorm, Normalize, PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from blursim_jax import blursim_maps
 from blursim_jax.cli.files import printable, replacing, shortened
+from blursim_jax.cli.maps import maps_of, step_of
 from blursim_jax.cli.pairs import Pair
 from blursim_jax.cli.scores import Scores
 from blursim_jax.cli.settings import Settings
 from blursim_jax.cli.sweeps import DISTORTIONS, SPECTRA, Level
 
+# Inches, points and pixels per inch: shown 700 pixels wide, text is 10 pixels high.
+WIDTH, FONT, DPI = 9, 9.5, 120
+# What a vertical scale of colours takes, in inches.
+BAR = 1.2
+SIZES: dict[Any, float] = {"font.size": FONT, "axes.titlesize": FONT, "figure.titlesize": FONT}
 # Range of frequencies in cycles per pixel, with the lowest in the middle. Rows go down, as in the image.
 FREQUENCIES = (-0.5, 0.5, 0.5, -0.5)
-# Magnitudes below this share of the largest are drawn as this share.
-FLOOR = 1e-6
-# Largest side of a drawn image, in pixels. A panel shows no more: Matplotlib would average the rest, at some cost.
-SIDE = 1024
+# Amplitudes, and their differences, below this share of the largest are drawn as this share.
+FLOOR, DIFFERENCE_FLOOR = 1e-7, 1e-4
 LINES = {
     "value": ("#000000", "-"),
     "general": ("#0072b2", "--"),
@@ -35,43 +41,51 @@ LINES = {
 }
 
 
+@rc_context(SIZES)
 def draw_comparison(pair: Pair, settings: Settings, scores: Scores, names: Sequence[str]) -> Figure:
-    """Draw both images one above the other, their edges and spectra beside them, and the difference maps."""
-    options = settings.options(pair.data_range)
-    where_edges, where_spectra = _maps(pair.prediction, pair.target, options, decades=settings.spectrum != "log")
-    # The difference from black is the image itself: its edges and its magnitude spectrum.
-    options |= {"spectrum": "complex", "normalization": "area"}
-    of_each = [_maps(x, np.zeros_like(x), options, decades=True) for x in (pair.prediction, pair.target)]
-    height, width = pair.target.shape[:2]
-    panel = 3.1 * min(max(height / width, 0.5), 1.6)
-    figure = Figure(figsize=(15.5, 2 * panel + 1.2), layout="constrained")
-    grid = figure.subplots(2, 4)
-    edges, spectra = zip(*of_each, strict=True)
-    roles = "prediction", "target"
-    for row, role, name, image in zip(grid, roles, names, pair[:2], strict=True):
-        _show(row[0], np.clip(image / pair.data_range, 0, 1), f"{role}: {_short(name)}", cmap="gray", vmin=0, vmax=1)
+    """Draw prediction and target one above the other, with their edges and spectra, and the differences below."""
+    maps = maps_of(pair, settings)
+    aspect = _aspect(pair.target)
+    figure = Figure(figsize=(WIDTH, WIDTH * aspect + 2.4), layout="constrained")
+    bar = 0.14 / (WIDTH / 3 * aspect)
+    grid = figure.subplots(5, 3, height_ratios=[1, 1, bar, 1, bar])
+    for axes in grid[[0, 1, 3]].flat:
+        axes.set(xticks=[], yticks=[])
+    for axes, role, name, image in zip(grid[:2, 0], ("prediction", "target"), names, pair[:2], strict=True):
+        axes.imshow(np.clip(_reduced(image) / pair.data_range, 0, 1), cmap="gray", vmin=0, vmax=1, aspect="auto")
+        axes.set_title(f"{role}: {_short(name)}")
+    for axes in grid[2:, 0]:
+        axes.set_axis_off()
+    grid[3, 0].text(0, 0.5, _summary(scores, settings), va="center", transform=grid[3, 0].transAxes, linespacing=1.6)
     # Prediction and target share a scale. Most edges are faint beside the strongest: a square root makes them visible.
-    for column, panels, title in ((1, edges, "edges"), (2, spectra, "spectrum, log10")):
-        least, most = min(map(np.min, panels)), max(map(np.max, panels))
-        norm = PowerNorm(0.5, 0, most) if column == 1 else Normalize(least, most)
-        for axes, values, role in zip(grid[:, column], panels, roles, strict=True):
-            drawn = _show(axes, values, f"{role}: {title}", frequencies=column == 2, cmap="cividis", norm=norm)
-            figure.colorbar(drawn, ax=axes, shrink=0.85)
-    where, at_which = grid[:, 3]
-    drawn = _show(where, where_edges, "difference of edges", cmap="cividis", norm=PowerNorm(0.5, 0))
-    figure.colorbar(drawn, ax=where, shrink=0.85)
-    logarithmic = settings.spectrum == "log"
-    title = f"difference of spectra ({settings.spectrum}){'' if logarithmic else ', log10'}"
-    figure.colorbar(_show(at_which, where_spectra, title, frequencies=True, cmap="cividis"), ax=at_which, shrink=0.85)
-    figure.suptitle(
-        f"{settings.label} {scores.value:.5g} = {1 - settings.alpha:.3g} * General {scores.general:.5g} + "
-        f"{settings.alpha:.3g} * Specific {scores.specific:.5g}     "
-        f"PSNR {scores.psnr:.2f} dB" + ("" if np.isnan(scores.ssim) else f"     SSIM {scores.ssim:.4f}")
+    slopes = "white per pixel, square-root scale"
+    _show(grid[:3, 1], maps.edges[:2], "edges", slopes, _power(maps.edges[:2]))
+    _show(grid[3:, 1], maps.edges[2:], "difference of edges", slopes, _power(maps.edges[2:]))
+    amplitudes = "amplitude, white is 1"
+    _show(grid[:3, 2], maps.spectra[:2], "spectrum", amplitudes, _logarithmic(maps.spectra[:2], FLOOR), FREQUENCIES)
+    difference, title = maps.spectra[2:], f"difference of spectra ({settings.spectrum})"
+    norm = (
+        Normalize(0, difference.max() or 1)
+        if settings.spectrum == "log"
+        else _logarithmic(difference, DIFFERENCE_FLOOR)
     )
+    unit = "natural logarithm of the ratio" if settings.spectrum == "log" else amplitudes
+    _show(grid[3:, 2], difference, title, unit, norm, FREQUENCIES)
     _write_notes(figure, pair.notes)
     return figure
 
 
+def _summary(scores: Scores, settings: Settings) -> str:
+    lines = [
+        f"{settings.label} {scores.value:.5g}",
+        f"= {1 - settings.alpha:.3g} · General {scores.general:.5g}",
+        f"+ {settings.alpha:.3g} · Specific {scores.specific:.5g}",
+        f"PSNR {scores.psnr:.2f} dB",
+    ]
+    return "\n".join(lines + ([] if np.isnan(scores.ssim) else [f"SSIM {scores.ssim:.4f}"]))
+
+
+@rc_context(SIZES)
 def draw_matrix(
     values: np.ndarray,
     images: Sequence[np.ndarray],
@@ -82,8 +96,9 @@ def draw_matrix(
 ) -> Figure:
     """Draw the pairwise table as a heat map, with a thumbnail per row and column."""
     count = len(names)
-    side = max(1.1, min(1.6, 14 / count))
-    figure = Figure(figsize=(side * (count + 1) + 2.2, side * (count + 1) + 0.8), layout="constrained")
+    width = max(WIDTH, 0.75 * (count + 1) + BAR)
+    side, aspect = (width - BAR) / (count + 1), _aspect(images[0])
+    figure = Figure(figsize=(width, (count + 1) * side * aspect + 0.6), layout="constrained")
     grid = figure.subplots(count + 1, count + 1, squeeze=False)
     largest = max(float(values.max()), 1e-30)
     drawn = None
@@ -95,27 +110,28 @@ def draw_matrix(
                 value = values[i - 1, j - 1]
                 drawn = axes.imshow([[value]], cmap="cividis", vmin=0, vmax=largest, aspect="auto")
                 color = "white" if value < 0.55 * largest else "black"
-                axes.text(0, 0, f"{value:.3g}", ha="center", va="center", color=color, fontsize=11)
+                axes.text(0, 0, f"{value:.3g}", ha="center", va="center", color=color)
             elif i or j:
-                image = _thinned(np.clip(images[max(i, j) - 1] / white, 0, 1))
-                axes.imshow(image, cmap="gray", vmin=0, vmax=1)
-                name = _short(names[max(i, j) - 1], 16)
+                image = np.clip(_reduced(images[max(i, j) - 1]) / white, 0, 1)
+                axes.imshow(image, cmap="gray", vmin=0, vmax=1, aspect="auto")
+                name = _short(names[max(i, j) - 1], int(side * 72 / (0.6 * FONT)))
                 if j:
-                    axes.set_title(name, fontsize=9)
+                    axes.set_title(name)
                 else:
-                    axes.set_ylabel(name, fontsize=9)
+                    axes.set_ylabel(name)
             else:
                 axes.set_axis_off()
-                axes.text(0.5, 0.5, "row: prediction\ncolumn: target", ha="center", va="center", fontsize=9)
+                axes.text(0.5, 0.5, "row: prediction\ncolumn: target", ha="center", va="center")
     if drawn is not None:
         figure.colorbar(drawn, ax=grid[:, -1].tolist(), label=settings.label, aspect=40)
     _write_notes(figure, notes)
     return figure
 
 
+@rc_context(SIZES)
 def draw_sweep(rows: Sequence[Level], settings: Settings, name: str, notes: Sequence[str] = ()) -> Figure:
     """Draw the value and both terms against the strength, with a row per spectrum and a column per distortion."""
-    figure = Figure(figsize=(15, 9), layout="constrained")
+    figure = Figure(figsize=(WIDTH, WIDTH), layout="constrained")
     grid = figure.subplots(len(SPECTRA), len(DISTORTIONS), sharex="col", sharey="row")
     for line, spectrum in zip(grid, SPECTRA, strict=True):
         for axes, distortion in zip(line, DISTORTIONS, strict=True):
@@ -124,29 +140,28 @@ def draw_sweep(rows: Sequence[Level], settings: Settings, name: str, notes: Sequ
                 levels, values = [p.level for p in points], [getattr(p, term) for p in points]
                 axes.plot(levels, values, style, color=color, marker=".", label=term)
             largest = max(max(row.general, row.specific) for row in rows if row.spectrum == spectrum)
-            axes.set_yscale("symlog", linthresh=largest / 1000)
+            # At a power of ten, no other one is beside the zero.
+            axes.set_yscale("symlog", linthresh=10 ** np.floor(np.log10(max(largest, 1e-30) / 1000)))
+            axes.xaxis.set_major_locator(MaxNLocator(4))
             axes.grid(alpha=0.3)
             if spectrum == SPECTRA[-1]:
-                axes.set_xlabel(distortion)
+                axes.set_xlabel(re.sub("([:,]) ", r"\1\n", distortion, count=1))
         line[0].set_ylabel(f"--spectrum {spectrum}")
     handles, _ = grid[0, 0].get_legend_handles_labels()
     labels = f"{settings.label}, alpha {settings.alpha:.3g}", "General", "Specific"
-    figure.legend(handles, labels, loc="outside upper right", ncols=3)
-    figure.suptitle(
-        f"{_short(name)} against itself, distorted (--normalization {settings.normalization}, "
-        f"--sobel-kernel-size {settings.sobel_kernel_size})",
-        x=0.01,
-        ha="left",
-    )
+    figure.legend(handles, labels, loc="outside upper right")
+    lines = f"{_short(name)} against itself, distorted", f"--normalization {settings.normalization}"
+    figure.suptitle("\n".join([*lines, f"--sobel-kernel-size {settings.sobel_kernel_size}"]), x=0.01, ha="left")
     _write_notes(figure, notes)
     return figure
 
 
+@rc_context(SIZES)
 def to_bytes(figure: Figure, kind: str = "png") -> bytes:
     """Return the figure as the bytes of a PNG, or of a JPEG, which is several times smaller."""
     content = io.BytesIO()
     # The tight bounding box cuts nothing off at the border.
-    figure.savefig(content, format=kind, dpi=100, bbox_inches="tight", pad_inches=0.15)
+    figure.savefig(content, format=kind, dpi=DPI, bbox_inches="tight", pad_inches=0.1)
     return content.getvalue()
 
 
@@ -162,59 +177,46 @@ def _write_notes(figure: Figure, notes: Sequence[str]) -> None:
     width = int(12 * figure.get_figwidth())
     lines = [line for note in notes for line in textwrap.wrap(f"Note: {printable(note)}", width)]
     if lines:
-        figure.supxlabel("\n".join(lines).replace("$", r"\$"), fontsize=9, x=0.01, ha="left")
+        figure.supxlabel("\n".join(lines).replace("$", r"\$"), fontsize=FONT, x=0.01, ha="left")
 
 
-def _show(axes: Axes, values: np.ndarray, title: str, *, frequencies: bool = False, **style: Any) -> Any:
-    axes.set_title(title, fontsize=10)
-    if frequencies:
-        axes.set(xticks=[-0.5, 0, 0.5], yticks=[-0.5, 0, 0.5])
-        axes.tick_params(labelsize=8)
-        axes.set_xlabel("cycles a pixel", fontsize=8)
-        return axes.imshow(_thinned(values, peaks=True), extent=FREQUENCIES, **style)
-    axes.set(xticks=[], yticks=[])
-    height, width = values.shape[:2]
-    # A very thin image would not be visible.
-    if not 1 / 8 <= height / width <= 8:
-        style["aspect"] = "auto"
-    return axes.imshow(_thinned(values, peaks=values.ndim == 2 and style.get("cmap") != "gray"), **style)
+def _show(column: np.ndarray, maps: np.ndarray, title: str, unit: str, norm: Normalize, extent: Any = None) -> None:
+    """Draw maps one above the other, with one scale, and its colours in the last of these axes."""
+    *panels, bar = column
+    style: dict[str, Any] = {"cmap": "cividis", "norm": norm, "aspect": "auto", "extent": extent}
+    drawn = [axes.imshow(values, **style) for axes, values in zip(panels, maps, strict=True)]
+    for axes in panels:
+        axes.set_title(title)
+        if extent:
+            axes.set(xticks=[-0.5, 0, 0.5], xticklabels=["-0.5", "0", "0.5 cycles per pixel"])
+            axes.get_xticklabels()[0].set(ha="left")
+            axes.get_xticklabels()[-1].set(ha="right")
+    ticks = None if isinstance(norm, LogNorm) else MaxNLocator(4)
+    bar.figure.colorbar(drawn[-1], cax=bar, label=unit, orientation="horizontal", ticks=ticks).minorticks_off()
 
 
-def _maps(a: np.ndarray, b: np.ndarray, options: dict[str, Any], *, decades: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the maps of edges and spectra, as large as they are drawn, so that few large ones are held at a time.
-
-    Maps in colour are the means of those of the channels, which take a third of the memory one by one.
-    """
-    options = options | {"channel_axis": None}
-    channels = [(a, b)] if a.ndim == 2 else [(a[..., i], b[..., i]) for i in range(a.shape[-1])]
-    edges, spectra = (np.zeros(a.shape[:2], np.float32) for _ in range(2))
-    for pair in channels:
-        maps = blursim_maps(*pair, **options)
-        np.add(edges, np.asarray(maps.edges) / len(channels), out=edges)
-        np.add(spectra, np.asarray(maps.spectrum) / len(channels), out=spectra)
-    edges, spectra = _thinned(edges, peaks=True), _thinned(spectra, peaks=True)
-    return edges, _decades(spectra) if decades else spectra
+def _power(maps: np.ndarray) -> Normalize:
+    return PowerNorm(0.5, 0, maps.max() or 1)
 
 
-def _decades(magnitudes: Any) -> np.ndarray:
-    magnitudes = np.asarray(magnitudes)
-    largest = magnitudes.max()
-    return np.log10(np.maximum(magnitudes, largest * FLOOR)) if largest > 0 else np.zeros_like(magnitudes)
+def _logarithmic(maps: np.ndarray, floor: float) -> Normalize:
+    largest = float(maps.max()) or 1.0
+    return LogNorm(min(max(float(maps.min()), floor * largest), largest / 10), largest, clip=True)
 
 
-def _thinned(values: np.ndarray, *, peaks: bool = False) -> np.ndarray:
-    """Reduce an image to about `SIDE` pixels per side, by the mean of each square of pixels or by its maximum.
+def _aspect(image: np.ndarray) -> float:
+    """Return the height of a panel by its width. A very thin image would not be visible."""
+    return min(max(image.shape[0] / image.shape[1], 0.5), 1.6)
 
-    A mean would hide peaks.
-    """
-    step = -(-max(values.shape[:2]) // SIDE)
-    if step == 1:
-        return values
-    height, width = (n // step * step for n in values.shape[:2])
-    if not height or not width:
-        return values
-    squares = values[:height, :width].reshape(height // step, step, width // step, step, *values.shape[2:])
-    return squares.max(axis=(1, 3)) if peaks else squares.mean(axis=(1, 3))
+
+def _reduced(image: np.ndarray) -> np.ndarray:
+    """Reduce an image to no more pixels than are drawn, by the mean of each square of pixels."""
+    step = step_of(image.shape)
+    height, width = (n // step for n in image.shape[:2])
+    if step == 1 or not height or not width:
+        return image
+    rows = image[: height * step].reshape(height, step, *image.shape[1:]).mean(axis=1, dtype=np.float32)
+    return rows[:, : width * step].reshape(height, width, step, *image.shape[2:]).mean(axis=2)
 
 
 def _short(name: str, length: int = 28) -> str:

@@ -50,7 +50,10 @@ def _fitted(
         notes.append(f"resized to {size[0]}x{size[1]} (Lanczos)")
         return [array if array.shape == shape else _resized(array, size) for array in arrays]
     sizes = (f"{printable(path)} is {x.shape[1]}x{x.shape[0]}" for path, x in zip(paths, arrays, strict=True))
-    raise UserError(f"sizes differ: {', '.join(sizes)}; --resize or --crop fits them")
+    raise UserError(
+        f"sizes differ: {', '.join(sizes)}; --resize or --crop fits them; "
+        "--crop-at top-left, if they were cut at right or bottom"
+    )
 
 
 def _cut(arrays: list[np.ndarray], place: str) -> list[np.ndarray]:

@@ -3,7 +3,6 @@
 import re
 from typing import BinaryIO
 
-import numpy as np
 from PIL import Image
 
 from blursim_jax.cli.files import UserError
@@ -20,10 +19,8 @@ SUFFIXES = {
     "GIF": (".gif",),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
 }
-KNOWN = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes}
-# The head of a floating-point picture of colours, which Pillow does not read: width, height, and whose sign is the
-# order of bytes.
-COLORS = re.compile(rb"PF\s+(\d{1,9})\s+(\d{1,9})\s+([-+.\deE]{1,20})\s")
+# With those that it does not read.
+KNOWN = {suffix for suffixes in SUFFIXES.values() for suffix in suffixes} | {".hdr", ".exr"}
 ADVICE = "convert it to 8-bit or 16-bit PNG"
 HEAD = 2**16
 
@@ -61,20 +58,3 @@ def _jpeg2000_depths(head: bytes) -> list[int]:
         raise UserError("damaged: its size and depth are missing")
     channels = head[found.end() : found.end() + 3 * int.from_bytes(found[1])][::3]
     return [0 if byte & 0x80 else byte + 1 for byte in channels]
-
-
-def decode_float_colors(file: BinaryIO, max_pixels: int) -> np.ndarray | None:
-    """Return the pixels of a PFM of colours, or None if the file is none."""
-    file.seek(0)
-    head = COLORS.match(file.read(64))
-    if head is None:
-        return None
-    width, height = int(head[1]), int(head[2])
-    check_size(width, height, max_pixels)
-    file.seek(head.end())
-    content = file.read(12 * width * height)
-    if len(content) < 12 * width * height:
-        raise UserError("damaged: pixels are missing")
-    order = "<" if head[3].startswith(b"-") else ">"
-    # Rows go up.
-    return np.flip(np.frombuffer(content, f"{order}f4").reshape(height, width, 3), axis=0).astype(np.float32)

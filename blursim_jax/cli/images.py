@@ -14,13 +14,14 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin, UnidentifiedImageErr
 
 from blursim_jax.cli import tiffs
 from blursim_jax.cli.files import UserError, printable
-from blursim_jax.cli.formats import KNOWN, SUFFIXES, check_depth, check_size, decode_float_colors
+from blursim_jax.cli.floats import decode_floats
+from blursim_jax.cli.formats import KNOWN, SUFFIXES, check_depth, check_size
 from blursim_jax.cli.profiles import Space, space_of, to_srgb
 
 EIGHT_BITS = "1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "CMYK", "YCbCr"
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-# Rows to convert at a time, so that a large image is not copied whole.
-ROWS = 256
+# Rows to convert at a time, in the cache, so that a large image is not copied whole.
+ROWS = 32
 # Limit on the scans of a progressive JPEG, which usually has about ten. Each takes as long as a whole ordinary JPEG.
 SCANS = 64
 TAGS = ExifTags.Base
@@ -51,8 +52,10 @@ def read(path: Path, *, color: bool, max_pixels: int, srgb: bool = False) -> Pic
     try:
         with _open(path) as file:
             image = _opened(file, path, max_pixels)
-            if image is None and (floats := decode_float_colors(file, max_pixels)) is not None:
-                pixels, white, notes, space = tiffs.as_float32(floats), 1.0, [], None
+            with tiffs.without_messages():
+                floats = decode_floats(file, path, max_pixels) if image is None else None
+            if floats is not None:
+                pixels, white, notes, space = tiffs.as_float32(floats[0]), 1.0, floats[1], None
             elif image is None:
                 pixels, white, notes, space = tiffs.decode(file, max_pixels)
             else:
@@ -166,7 +169,9 @@ def _sixteen_bits(image: Image.Image, raw: str, file: BinaryIO, notes: list[str]
     pixels = np.empty((high.height, high.width, len(high.getbands())), np.uint16)
     for i, band in enumerate(high.getbands()):
         pixels[..., i] = np.left_shift(np.asarray(high.getchannel(band)), 8, dtype=np.uint16)
+    # The caller holds the image, and would keep its pixels beside those of the second decoding.
     del high
+    image.im = None  # type: ignore[assignment]
     other = raw[:-1] + {"B": "L", "L": "B", "N": "B" if np.little_endian else "L"}[raw[-1]]
     image = Image.open(file, formats=[str(image.format)])
     image.tile = [  # type: ignore[attr-defined]
@@ -176,7 +181,9 @@ def _sixteen_bits(image: Image.Image, raw: str, file: BinaryIO, notes: list[str]
     low = _upright(image)
     for i, band in enumerate(low.getbands()):
         pixels[..., i] |= np.asarray(low.getchannel(band))
-    return _over_white(pixels, notes) if image.mode == "RGBA" else pixels
+    transparent = image.mode == "RGBA"
+    del low, image
+    return _over_white(pixels, notes) if transparent else pixels
 
 
 def _raw_mode(image: Image.Image) -> str:

@@ -95,7 +95,12 @@ Resize = Annotated[
 ]
 Crop = Annotated[
     bool,
-    typer.Option("--crop", metavar="", help="Where sizes differ, take the size that all have.", rich_help_panel=IMAGES),
+    typer.Option(
+        "--crop",
+        metavar="",
+        help="Where sizes differ, cut all to the size that they have in common: the middle.",
+        rich_help_panel=IMAGES,
+    ),
 ]
 CropAt = Annotated[
     settings.Place | None,

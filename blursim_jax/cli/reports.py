@@ -94,10 +94,11 @@ def write(path: Path, run: "Run", rows: list[Row], summary: Summary) -> None:
         parts += _listed([(x["name"], x["notes"]) for x in summary.pair_notes], summary.noted)
     parts += _table_of_pairs(run, rows)
     parts.append("<h2>The worst pairs</h2>")
+    of_name = {row.name: row for row in rows}
     for pair in summary.worst:
-        name, caption = pair["name"], f"{pair['name']}: {pair['value']:.6g}"
+        caption = f"{pair['name']}: {pair['value']:.6g}"
         try:
-            parts.append(_figure(caption, _comparison(run, name)))
+            parts.append(_figure(caption, _comparison(run, of_name[pair["name"]])))
         except UserError as error:
             parts.append(f"<p>{_text(caption)}. No picture: {_text(error)}</p>")
     parts.append(f"<script>{SCRIPT}</script>\n</body>\n</html>\n")
@@ -148,12 +149,13 @@ def _thumbnail(run: "Run", name: str) -> str:
     return _image(name, content.getvalue())
 
 
-def _comparison(run: "Run", name: str) -> bytes:
+def _comparison(run: "Run", row: Row) -> bytes:
     from blursim_jax.cli import figures, pairs, scores
 
-    files = run.files_of(name)
+    files = run.files_of(row.name)
     pair = pairs.read_pair(*files, run.settings)
-    found = scores.score(pair, run.settings)
+    # Small images, and a run without it, have no SSIM.
+    found = scores.Scores(*(float(getattr(row, name) or "nan") for name in scores.Scores._fields))
     figure = figures.draw_comparison(pair, run.settings, found, [file.name for file in files])
     return figures.to_bytes(figure, "jpeg")
 

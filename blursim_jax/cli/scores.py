@@ -1,5 +1,6 @@
 """The scores of a pair: BlurSim and its terms, and the other measures beside them."""
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -14,8 +15,10 @@ from blursim_jax.cli.settings import Settings
 TOO_LARGE = "values are too large for float32; --data-range says what is white"
 # Side of the window of SSIM: a Gaussian of sigma 1.5 that ends at 3.5 sigma, as published.
 WINDOW = 11
-# Rows to compute with at a time.
-ROWS = 256
+# Rows to compute with at a time: in the cache, and without temporary arrays of the image's size.
+ROWS = 128
+# Of larger images the middle is taken for what would take minutes of all of a photo of 12 megapixels.
+SIDE = 1536
 # Blurs of a target that values are compared with.
 SIGMAS = 1, 2, 4
 # What tables call the scores beside BlurSim.
@@ -50,12 +53,21 @@ class Comparison(NamedTuple):
     notes: tuple[str, ...]
 
 
-def score(pair: Pair, settings: Settings) -> Scores:
-    """Compute the scores of a pair."""
+def terms_of(a: np.ndarray, b: np.ndarray, white: float, settings: Settings) -> tuple[float, float]:
+    """Compute General and Specific, channel by channel: large photos would take three times the memory at once."""
     from blursim_jax import blursim_terms
 
+    options = settings.options(white) | {"channel_axis": None}
+    images = [np.atleast_3d(image) for image in (a, b)]
+    channels = [[np.ascontiguousarray(x[..., i]) for x in images] for i in range(images[0].shape[-1])]
+    general, specific = np.mean([np.stack(blursim_terms(*channel, **options)) for channel in channels], axis=0)
+    return float(general), float(specific)
+
+
+def score(pair: Pair, settings: Settings) -> Scores:
+    """Compute the scores of a pair."""
     settings.check_shape(pair.prediction.shape)
-    general, specific = map(float, blursim_terms(pair.prediction, pair.target, **settings.options(pair.data_range)))
+    general, specific = terms_of(*pair[:3], settings)
     mse = mse_of(pair)
     if not np.isfinite([general, specific, mse]).all():
         raise UserError(TOO_LARGE)
@@ -64,21 +76,30 @@ def score(pair: Pair, settings: Settings) -> Scores:
 
 def score_all(arrays: list[np.ndarray], white: float, settings: Settings) -> np.ndarray:
     """Compute BlurSim of every prediction (row) with every target (column)."""
-    from blursim_jax import blursim
-
     settings.check_shape(arrays[0].shape)
-    options = settings.options(white)
-    return np.array([[float(blursim(a, b, alpha=settings.alpha, **options)) for b in arrays] for a in arrays])
+    return np.array([[settings.mix(*terms_of(a, b, white, settings)) for b in arrays] for a in arrays])
 
 
-def score_blurred(pair: Pair, settings: Settings) -> dict[str, float]:
-    """Compute BlurSim of the target blurred, by the sigma of the blur in pixels: a scale to read values by."""
-    from blursim_jax import blursim
+def score_blurred(pair: Pair, settings: Settings) -> tuple[dict[str, float], list[str]]:
+    """Compute BlurSim of the target blurred, by the sigma of the blur in pixels: a scale to read values by.
 
-    options = settings.options(pair.data_range)
-    target = pair.target.astype(np.float32)
-    blurred = {sigma: ndimage.gaussian_filter(target, [sigma, sigma, 0][: target.ndim]) for sigma in SIGMAS}
-    return {str(s): float(blursim(x, target, alpha=settings.alpha, **options)) for s, x in blurred.items()}
+    Of a large target it takes the middle, and says so in a note, unless values change with the size of images.
+    """
+    target, notes = middle_of(pair.target) if settings.normalization != "area" else (pair.target, [])
+    values = {}
+    for sigma in SIGMAS:
+        blurred = ndimage.gaussian_filter(target, [sigma, sigma, 0][: target.ndim], output=np.float32)
+        values[str(sigma)] = settings.mix(*terms_of(blurred, target.astype(np.float32), pair.data_range, settings))
+    return values, [f"values of the blurred target are those of {note}" for note in notes]
+
+
+def middle_of(image: np.ndarray) -> tuple[np.ndarray, list[str]]:
+    """Return the middle of an image, at most `SIDE` pixels high and wide, and a note if that is not all of it."""
+    height, width = image.shape[:2]
+    rows, columns = min(height, SIDE), min(width, SIDE)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    notes = [f"the middle {columns}x{rows} of {width}x{height} pixels"] if rows * columns < height * width else []
+    return image[top : top + rows, left : left + columns], notes
 
 
 def best_of(found: list[Scores]) -> dict[str, float]:
@@ -109,10 +130,15 @@ def ssim_of(pair: Pair) -> float:
         return math.nan
     gaussian = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": pair.data_range}
     images = [np.atleast_3d(image) for image in (pair.prediction, pair.target)]
-    found = []
-    for channel in range(images[0].shape[-1]):
-        a, b = (np.ascontiguousarray(image[..., channel], np.float32) for image in images)
+    height, _, channels = images[0].shape
+    around, total = WINDOW // 2, 0.0
+    # The mean is over windows that are whole.
+    rows = range(around, height - around, ROWS)
+    for channel, first in itertools.product(range(channels), rows):
+        last = min(first + ROWS, height - around)
+        strip = slice(first - around, last + around)
+        a, b = (np.ascontiguousarray(image[strip, :, channel], np.float32) for image in images)
         # Values that are too large are an error of BlurSim.
         with np.errstate(over="ignore", invalid="ignore"):
-            found.append(np.asarray(structural_similarity(a, b, **gaussian)))
-    return float(np.mean(found))
+            total += (last - first) * float(np.asarray(structural_similarity(a, b, **gaussian)))
+    return total / (channels * (height - 2 * around))

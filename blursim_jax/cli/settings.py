@@ -1,5 +1,6 @@
 """The options of the loss and of reading images, checked."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -7,14 +8,8 @@ from blursim_jax import _checks
 from blursim_jax._presets import PRESETS
 from blursim_jax.cli.files import UserError
 
-# What the options of the loss are if neither they nor a preset are given.
-DEFAULTS: Mapping[str, Any] = {
-    "alpha": 0.9,
-    "sobel_kernel_size": 5,
-    "spectrum": "magnitude",
-    "normalization": "area",
-}
-
+# The options of the loss, which a preset sets all of.
+LOSS = "alpha", "sobel_kernel_size", "spectrum", "normalization"
 
 Preset = Literal["original", "training", "perceptual"]
 Luma = Literal["full", "bt601-limited"]
@@ -66,6 +61,14 @@ class Settings(NamedTuple):
         return (1 - self.alpha) * general + self.alpha * specific
 
 
+def defaults() -> dict[str, Any]:
+    """Return the options of the loss if neither they nor a preset are given: those of the library."""
+    from blursim_jax import blursim
+
+    parameters = inspect.signature(blursim).parameters
+    return {name: parameters[name].default for name in LOSS}
+
+
 def checked_settings(parameters: Mapping[str, Any]) -> Settings:
     """Select and check the settings among a command's parameters. Options of the loss that are None are not given.
 
@@ -77,10 +80,10 @@ def checked_settings(parameters: Mapping[str, Any]) -> Settings:
     for name, known in (("preset", get_args(Preset)), ("crop_at", get_args(Place)), ("luma", get_args(Luma))):
         if parameters.get(name) not in (None, *known):
             raise UserError(f"--{name.replace('_', '-')}: expected one of {', '.join(known)}, got {parameters[name]}")
-    given = {name: parameters[name] for name in DEFAULTS if parameters.get(name) is not None}
+    given = {name: parameters[name] for name in LOSS if parameters.get(name) is not None}
     if preset is not None and given:
         raise UserError(f"--preset and --{next(iter(given)).replace('_', '-')} exclude each other: a preset sets it")
-    loss = {**DEFAULTS, **(PRESETS[preset] if preset is not None else {}), **given}
+    loss = {**(PRESETS[preset] if preset is not None else defaults()), **given}
     # The command `sweep` lacks some options.
     values = {**Settings._field_defaults, "resize": False, "crop": False, **parameters, **loss}
     settings = Settings(**{name: values[name] for name in Settings._fields})

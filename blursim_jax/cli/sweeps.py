@@ -2,18 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import ndimage
 
-from blursim_jax import blursim_terms
 from blursim_jax._checks import SPECTRA
 from blursim_jax.cli.files import write_table
+from blursim_jax.cli.scores import terms_of
 from blursim_jax.cli.settings import Settings
 
-# Of larger images the middle is swept, because all of a photo of 12 megapixels would take two minutes.
-SIDE = 1536
 # The settings that are written beside the scores.
 OPTIONS = "preset", "normalization", "sobel_kernel_size", "alpha", "color", "luma", "crop_border"
 
@@ -54,15 +52,6 @@ DISTORTIONS: dict[str, tuple[Callable[[np.ndarray, float], np.ndarray], list[flo
 }
 
 
-def middle_of(image: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Return the middle of an image, at most `SIDE` pixels high and wide, and a note if that is not all of it."""
-    height, width = image.shape[:2]
-    rows, columns = min(height, SIDE), min(width, SIDE)
-    top, left = (height - rows) // 2, (width - columns) // 2
-    notes = [f"the middle {columns}x{rows} of {width}x{height} pixels"] if rows * columns < height * width else []
-    return image[top : top + rows, left : left + columns], notes
-
-
 def sweep(image: np.ndarray, settings: Settings) -> list[Level]:
     """Compare an image, of white 1, with distorted copies of itself, for every distortion, level and spectrum."""
     target = image.astype(np.float32)
@@ -71,8 +60,7 @@ def sweep(image: np.ndarray, settings: Settings) -> list[Level]:
         for level in levels:
             distorted = distort(target, level).astype(np.float32)
             for spectrum in SPECTRA:
-                options: dict[str, Any] = settings.options(1.0) | {"spectrum": spectrum}
-                general, specific = map(float, blursim_terms(distorted, target, **options))
+                general, specific = terms_of(distorted, target, 1.0, settings._replace(spectrum=spectrum))
                 rows.append(Level(distortion, level, spectrum, general, specific, settings.mix(general, specific)))
     return rows
 
