@@ -149,6 +149,7 @@ def test_interrupted_run_goes_on_to_the_same_end(
     assert (out / "metrics.json").read_bytes() == (finished[0] / "metrics.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_interrupted_before_the_first_step(train: Path, tmp_path: Path) -> None:
     process = start(train, *SHORT, "--out", tmp_path / "run")
     # Signals are caught before the folder is made.

@@ -125,7 +125,7 @@ def test_vmap_computes_the_blocks_of_the_batch(derive: Callable, channel_axis: A
 
 
 @pytest.mark.system
-@pytest.mark.parametrize("case", costly(CASES[:2], CASES), ids=str)
+@pytest.mark.parametrize("case", costly(CASES[:1], CASES), ids=str)
 def test_vmap_over_a_batch_that_is_cut_into_blocks(case: Case) -> None:
     """By every argument alone and with others, and by alpha: each is the loop over images."""
     a, b = noise(6, 2, 256, 256, seed=1)

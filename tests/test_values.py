@@ -260,9 +260,15 @@ def test_the_dtype_sets_the_data_range(framework: Framework, dtype: str, white: 
 
 
 @pytest.mark.parametrize(
-    "axis", [None, *(pytest.param(x, marks=m) for x, m in ((-1, pytest.mark.system), (-3, pytest.mark.slow)))]
+    ("case", "axis"),
+    [
+        pytest.param(CASES[6], None, id=f"{CASES[6]}-None"),
+        pytest.param(CASES[6], -1, id=f"{CASES[6]}--1", marks=pytest.mark.system),
+        *(pytest.param(case, None, id=f"{case}-None", marks=pytest.mark.system) for case in FEW[:3]),
+        *(pytest.param(case, -1, id=f"{case}--1", marks=pytest.mark.slow) for case in FEW[:3]),
+        *(pytest.param(case, -3, id=f"{case}--3", marks=pytest.mark.slow) for case in FEW),
+    ],
 )
-@pytest.mark.parametrize("case", costly([CASES[6]], FEW, pytest.mark.system))
 def test_pixels_that_a_mask_leaves_out(framework: Framework, case: Case, axis: Any) -> None:
     """Those of the targets stand in their place: no gradient, whatever they hold."""
     a, b = noise(4, 3, 12, 11)
