@@ -134,6 +134,7 @@ def test_figure(folder: Path, tmp_path: Path, options: list[str]) -> None:
     assert [path.name for path in tmp_path.glob(".*")] == []
 
 
+@pytest.mark.system
 def test_nothing_is_replaced_unasked(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "figure.png"
     out.write_text("mine")

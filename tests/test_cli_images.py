@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import reference
 import tifffile
+from blursim_command import compared
 from cases import FLOAT32
 from PIL import Image
 
@@ -152,17 +153,35 @@ def test_radiance_as_opencv_writes_it(tmp_path: Path, width: int) -> None:
     right = cv2.imread(str(tmp_path / "a.hdr"), cv2.IMREAD_UNCHANGED)
     assert right is not None
     found = read(tmp_path / "a.hdr", color=True, max_pixels=10**6)
-    assert (found.white, found.space, found.notes) == (1, None, ())
+    assert (found.white, found.space, found.notes) == (1, ("linear light", "", 0), ())
     np.testing.assert_array_equal(found.pixels, right[..., ::-1])
 
 
-def test_the_exposure_of_a_radiance_file_is_said(tmp_path: Path) -> None:
-    for exposure, notes in ((b"1.000", ()), (b"0.5", ("values as stored, EXPOSURE=0.5 is not undone",))):
-        head = RADIANCE_HEAD.replace(b"FORMAT", b"EXPOSURE=" + exposure + b"\nFORMAT")
-        (tmp_path / "a.hdr").write_bytes(head + MANTISSAS.tobytes())
-        assert read(tmp_path / "a.hdr", color=True, max_pixels=10**6).notes == notes
+@pytest.mark.parametrize("line", ["EXPOSURE=0.5", "EXPOSURE=10", "EXPOSURE= 0.1", "EXPOSURE=?", "COLORCORR=2 1 1"])
+def test_factors_of_a_radiance_file_are_said(tmp_path: Path, line: str) -> None:
+    path = tmp_path / "a.hdr"
+    neutral = RADIANCE_HEAD.replace(b"FORMAT", b"EXPOSURE=1.000000e+00\nCOLORCORR=1 1 1\nFORMAT")
+    for head, notes in (
+        (neutral.replace(b"\n", b"\r\n"), ()),
+        (RADIANCE_HEAD.replace(b"FORMAT", line.encode() + b"\nFORMAT"), (f"values as stored, {line} is not undone",)),
+    ):
+        path.write_bytes(head + MANTISSAS.tobytes())
+        found = read(path, color=True, max_pixels=10**6)
+        assert found.notes == notes
+        np.testing.assert_array_equal(found.pixels, RADIANCE)
 
 
+def test_light_beside_values_with_a_gamma(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a.hdr").write_bytes(RADIANCE_HEAD + MANTISSAS.tobytes())
+    Image.fromarray(np.zeros(RADIANCE.shape, np.uint8)).save(tmp_path / "b.png")
+    notes = "".join(compared(capsys, tmp_path / "a.hdr", tmp_path / "b.png")["notes"])
+    assert "a.hdr: not converted to sRGB from linear light" in notes
+    assert "the files differ in depth: each was divided by its own white" in notes
+    notes = "".join(compared(capsys, tmp_path / "b.png", tmp_path / "a.hdr", "--data-range", 1)["notes"])
+    assert "the files differ in depth, and --data-range 1 is white in all of them" in notes
+
+
+@pytest.mark.system
 @pytest.mark.parametrize("kind", ["colour", "grey", "half"])
 def test_openexr(tmp_path: Path, kind: str) -> None:
     exr: Any = pytest.importorskip("OpenEXR")
@@ -182,6 +201,23 @@ def test_openexr(tmp_path: Path, kind: str) -> None:
     path.write_bytes(whole)
     with pytest.raises(UserError, match="50x37 is more than --max-pixels 100"):
         read(path, color=True, max_pixels=100)
+    colors = {name: FLOATS[..., i].copy() for i, name in enumerate("RGBA")}
+    for opaque in (True, False):
+        exr.File(header, colors | {"A": np.full_like(colors["A"], 1 if opaque else 0.5)}).write(str(path))
+        if opaque:
+            np.testing.assert_array_equal(read(path, color=True, max_pixels=10**6).pixels, FLOATS[..., :3])
+    with pytest.raises(UserError, match="transparent, which is not supported"):
+        read(path, color=True, max_pixels=10**6)
+    of_camera = (0.7347, 0.2653, 0.0, 1.0, 0.0001, -0.077, 0.32168, 0.33767)
+    spaces = []
+    for primaries in ((0.64, 0.33, 0.3, 0.6, 0.15, 0.06, 0.3127, 0.329), of_camera):
+        exr.File(header | {"chromaticities": primaries}, {"RGB": FLOATS[..., :3].copy()}).write(str(path))
+        spaces.append(read(path, color=True, max_pixels=10**6).space)
+    assert spaces[0] == ("linear light", "", 0) and spaces[1] not in (spaces[0], None)
+    window = np.array([5, 5], np.int32), np.array([54, 41], np.int32)
+    exr.File(header | {"dataWindow": window}, {"RGB": FLOATS[..., :3].copy()}).write(str(path))
+    with pytest.raises(UserError, match="its data window is not its display window"):
+        read(path, color=True, max_pixels=10**6)
     exr.File(header, {name: FLOATS[..., 0].copy() for name in "XYZ"}).write(str(path))
     with pytest.raises(UserError, match="channels X, Y, Z are not supported; expected R, G and B, or Y"):
         read(path, color=True, max_pixels=10**6)

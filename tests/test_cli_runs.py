@@ -456,3 +456,16 @@ def test_ssim_can_be_left_out(folders: tuple[Path, Path], tmp_path: Path, capsys
     call("evaluate", *folders, "--out", tmp_path / "scores.csv", "--force", "--no-ssim", "--json")
     assert {row["ssim"] for row in rows_of(tmp_path / "scores.csv").values()} == {""}
     assert "ssim" not in json.loads(capsys.readouterr().out)["scores"]
+
+
+@pytest.mark.system
+@pytest.mark.parametrize(
+    ("options", "shown"), [(["--alpha", 0], "--alpha 0.0 --sobel-kernel-size 5 "), (["--preset", "training"], ": --")]
+)
+def test_reports_name_the_options(folders: tuple[Path, Path], tmp_path: Path, options: list[Any], shown: str) -> None:
+    report = tmp_path / "report.html"
+    call("evaluate", *folders, "--out", tmp_path / "scores.csv", "--report", report, *options)
+    text = report.read_text(encoding="utf-8")
+    assert shown in text
+    if "--preset" in options:
+        assert "--preset training" in text and "--alpha" not in text and "--spectrum" not in text

@@ -55,7 +55,7 @@ def read(path: Path, *, color: bool, max_pixels: int, srgb: bool = False) -> Pic
             with tiffs.without_messages():
                 floats = decode_floats(file, path, max_pixels) if image is None else None
             if floats is not None:
-                pixels, white, notes, space = tiffs.as_float32(floats[0]), 1.0, floats[1], None
+                pixels, white, notes, space = tiffs.as_float32(floats[0]), 1.0, *floats[1:]
             elif image is None:
                 pixels, white, notes, space = tiffs.decode(file, max_pixels)
             else:

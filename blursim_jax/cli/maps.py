@@ -72,20 +72,18 @@ def _spectra(a: np.ndarray, b: np.ndarray, white: float, spectrum: str) -> np.nd
     of_a, of_b = (np.asarray(fft.rfft2(x.astype(np.float32) / np.float32(white * x.size))) for x in (a, b))
     # What the library adds to magnitudes before it takes logarithms: the noise of one grey level.
     offset = 1 / (255 * math.sqrt(a.size))
-    parts = []
+    p, q = np.abs(of_a), np.abs(of_b)
+    if spectrum == "log":
+        difference = np.abs(np.log((p + offset) / (q + offset)))
+    else:
+        difference = np.abs(p - q if spectrum == "magnitude" else of_a - of_b)
+    half, parts = np.stack([p, q, difference]), []
     for first in range(0, height, ROWS * step):
-        x, y = (z[first : first + ROWS * step] for z in (of_a, of_b))
-        p, q = np.abs(x), np.abs(y)
-        if spectrum == "log":
-            difference = np.abs(np.log((p + offset) / (q + offset)))
-        else:
-            difference = np.abs(p - q if spectrum == "magnitude" else x - y)
-        parts.append(peaks_of(np.stack([p, q, difference]), step))
-    half = np.concatenate(parts, axis=1)
-    # The frequencies k and -k of a real image have the same magnitude.
-    columns = half[..., 1 : half.shape[-1] - (width % 2 == 0)]
-    mirrored = np.roll(np.flip(columns, axis=(1, 2)), 1, axis=1)
-    return fft.fftshift(np.concatenate([half, mirrored], axis=-1), axes=(1, 2))
+        rows = np.arange(first, min(first + ROWS * step, height)) - height // 2
+        # The frequencies k and -k of a real image have the same magnitude.
+        left, right = half[:, -rows % height, width // 2 : 0 : -1], half[:, rows % height, : (width + 1) // 2]
+        parts.append(peaks_of(np.concatenate([left, right], axis=-1), step))
+    return np.concatenate(parts, axis=1)
 
 
 def step_of(shape: tuple[int, ...]) -> int:

@@ -89,7 +89,7 @@ Resize = Annotated[
     typer.Option(
         "--resize",
         metavar="",
-        help="Where sizes differ, resize: the prediction to its target, of several all to the first.",
+        help="Where sizes differ, resize all to the size of the target, in `matrix` of the first image.",
         rich_help_panel=IMAGES,
     ),
 ]

@@ -44,6 +44,8 @@ def read_all(paths: list[Path], settings: Settings, model: int) -> tuple[list[np
     whites = {picture.white for picture in pictures}
     if settings.data_range is not None:
         white = settings.data_range
+        if len(whites) > 1:
+            notes.append(f"the files differ in depth, and --data-range {white:g} is white in all of them")
     elif len(whites) == 1:
         (white,) = whites
     else:
@@ -86,7 +88,7 @@ def _doubts(picture: Picture, given: float | None) -> list[str]:
     least, most = float(picture.pixels.min()), float(picture.pixels.max())
     white = given or picture.white
     # Only floating-point images do not define white.
-    if picture.white == 1 and (least < -0.1 * white or most > 1.1 * white):
+    if (given or picture.white == 1) and (least < -0.1 * white or most > 1.1 * white):
         return [f"has values beyond 0..{white:g}; --data-range says what is white"]
     if given is None and 0 < most <= white / 16:
         bits = math.ceil(math.log2(most + 1))

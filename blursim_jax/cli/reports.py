@@ -14,6 +14,7 @@ from blursim_jax import __version__
 from blursim_jax.cli.files import UserError, replacing
 from blursim_jax.cli.rows import Row
 from blursim_jax.cli.scores import HEADS
+from blursim_jax.cli.settings import LOSS
 from blursim_jax.cli.summaries import Summary, spread_rows
 
 if TYPE_CHECKING:
@@ -73,8 +74,14 @@ button:focus-visible { outline: 2px solid; }
 def write(path: Path, run: "Run", rows: list[Row], summary: Summary) -> None:
     """Write the report: the summary, a histogram of the values, a table of all pairs, and pictures of the worst."""
     parts = [HEAD, "<h1>BlurSim report</h1>"]
-    given = {f"--{name.replace('_', '-')}": value for name, value in run.settings._asdict().items()}
-    options = " ".join(f"{name}" if value is True else f"{name} {value}" for name, value in given.items() if value)
+    # A preset stands for what it sets.
+    hidden = LOSS if run.settings.preset else ()
+    given = {
+        f"--{name.replace('_', '-')}": value
+        for name, value in run.settings._asdict().items()
+        if not (value is None or value is False or name in hidden)
+    }
+    options = " ".join(name if value is True else f"{name} {value}" for name, value in given.items())
     options = f"blursim {__version__}: {options}"
     listed = f", by the list {run.table}" if run.table else ""
     parts.append(f"<p>{_text(run.folders[0])} against {_text(run.folders[1])}{_text(listed)}<br>{_text(options)}</p>")

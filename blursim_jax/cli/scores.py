@@ -59,9 +59,11 @@ def terms_of(a: np.ndarray, b: np.ndarray, white: float, settings: Settings) -> 
 
     options = settings.options(white) | {"channel_axis": None}
     images = [np.atleast_3d(image) for image in (a, b)]
-    channels = [[np.ascontiguousarray(x[..., i]) for x in images] for i in range(images[0].shape[-1])]
-    general, specific = np.mean([np.stack(blursim_terms(*channel, **options)) for channel in channels], axis=0)
-    return float(general), float(specific)
+    channels = ([np.ascontiguousarray(x[..., i]) for x in images] for i in range(images[0].shape[-1]))
+    terms = np.mean([np.stack(blursim_terms(*channel, **options)) for channel in channels], axis=0)
+    if not np.isfinite(terms).all():
+        raise UserError(TOO_LARGE)
+    return float(terms[0]), float(terms[1])
 
 
 def score(pair: Pair, settings: Settings) -> Scores:
@@ -69,7 +71,7 @@ def score(pair: Pair, settings: Settings) -> Scores:
     settings.check_shape(pair.prediction.shape)
     general, specific = terms_of(*pair[:3], settings)
     mse = mse_of(pair)
-    if not np.isfinite([general, specific, mse]).all():
+    if not math.isfinite(mse):
         raise UserError(TOO_LARGE)
     return Scores(settings.mix(general, specific), general, specific, mse, psnr_of(mse), ssim_of(pair))
 
@@ -132,12 +134,15 @@ def ssim_of(pair: Pair) -> float:
     images = [np.atleast_3d(image) for image in (pair.prediction, pair.target)]
     height, _, channels = images[0].shape
     around, total = WINDOW // 2, 0.0
+    # Variances are differences of squares, which cancel in float32 where pixels are far above white.
+    is_bright = max(float(np.max(np.abs(image))) for image in images) > 2 * pair.data_range
+    dtype = np.float64 if is_bright else np.float32
     # The mean is over windows that are whole.
     rows = range(around, height - around, ROWS)
     for channel, first in itertools.product(range(channels), rows):
         last = min(first + ROWS, height - around)
         strip = slice(first - around, last + around)
-        a, b = (np.ascontiguousarray(image[strip, :, channel], np.float32) for image in images)
+        a, b = (np.ascontiguousarray(image[strip, :, channel], dtype) for image in images)
         # Values that are too large are an error of BlurSim.
         with np.errstate(over="ignore", invalid="ignore"):
             total += (last - first) * float(np.asarray(structural_similarity(a, b, **gaussian)))
