@@ -58,6 +58,7 @@ def keys(figures: dict[str, Any]) -> set[tuple[str, str, str]]:
     return {(x["engine"], x["precision"], x["row"]) for x in figures["rows"]}
 
 
+@pytest.mark.system
 def test_everything_is_measured_but_peers_that_are_not_installed(
     in_threads: None, few_peers: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +103,7 @@ def test_a_framework_alone(framework: str, kind: str, in_threads: None, monkeypa
         session.close(workers)
 
 
+@pytest.mark.system
 def test_programs_compute_value_and_gradient_of_these_images() -> None:
     require(*NAMES)
     import jax

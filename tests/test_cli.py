@@ -188,6 +188,7 @@ def test_matrix_of_sizes_that_differ(folder: Path, capsys: pytest.CaptureFixture
     assert cropped[0][2] == pytest.approx(float(blursim(a, b, data_range=255.0)), rel=FLOAT32.rounded)
 
 
+@pytest.mark.system
 def test_sweep(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, table = tmp_path / "sweep.png", tmp_path / "sweep.csv"
     call("sweep", folder / "sharp.png", "--out", out, "--csv", table, "--alpha", 0.5)
@@ -280,7 +281,13 @@ def test_bad_input_is_named(
     assert sorted(folder.iterdir()) == before
 
 
-@by_input([wrong for wrong in WRONG if wrong[1].startswith("--")])
+@by_input(
+    # The first by a process at every run.
+    [
+        pytest.param(*wrong, marks=pytest.mark.system if i else ())
+        for i, wrong in enumerate(wrong for wrong in WRONG if wrong[1].startswith("--"))
+    ]
+)
 def test_bad_input_is_one_line_and_status_2(folder: Path, arguments: list[str], says: str) -> None:
     """The library's messages name its arguments, those of the command its options."""
     before = sorted(folder.iterdir())
@@ -396,6 +403,7 @@ def test_streams_that_are_closed(folder: Path, closed: str) -> None:
 
 
 @pytest.mark.parametrize("color", [False, True], ids=["grey", "colour"])
+@pytest.mark.system
 def test_figures_show_what_they_say(color: bool) -> None:
     from blursim_jax import blursim_maps
     from blursim_jax._taps import sobel_gain

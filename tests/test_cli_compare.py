@@ -56,7 +56,9 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: Any) -> Any:
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    "preset", ["training", *(pytest.param(x, marks=pytest.mark.system) for x in ("original", "perceptual"))]
+)
 def test_a_preset_sets_all_four_options(folder: Path, preset: str, capsys: pytest.CaptureFixture[str]) -> None:
     images = folder / "slight.png", folder / "sharp.png"
     found = json.loads(printed(capsys, "compare", *images, "--json", "--preset", preset))

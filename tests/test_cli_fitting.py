@@ -138,6 +138,7 @@ def test_a_border_is_left_out(tmp_path: Path, sharp: Path, capsys: pytest.Captur
         (["--crop-at", "top-left", "--resize"], "--resize and --crop-at exclude each other"),
     ],
 )
+@pytest.mark.system
 def test_wrong_places_and_borders(sharp: Path, options: list[str], says: str) -> None:
     found = run("compare", sharp, sharp, *options)
     assert (found.returncode, found.stdout) == (2, "")

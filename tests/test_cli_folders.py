@@ -78,6 +78,7 @@ def rows_of(path: Path) -> dict[str, dict[str, str]]:
     [[], pytest.param(["--color", "--spectrum", "log", "--alpha", "0.3"], marks=pytest.mark.system)],
     ids=str,
 )
+@pytest.mark.system
 def test_rows_are_what_the_library_says(folders: Any, tmp_path: Path, options: list[str], capsys: Any) -> None:
     out = tmp_path / "scores.csv"
     assert call("evaluate", *folders, "--out", out, "--json", *options) == 0
@@ -357,6 +358,7 @@ app.app({["evaluate", *map(str, folders), "--out", str(tmp_path / "scores.csv"),
     assert go.exists() and b"123/123" in shown
 
 
+@pytest.mark.system
 def test_one_run_at_a_time(folders: Any, tmp_path: Path) -> None:
     out, partial = tmp_path / "scores.csv", tmp_path / "scores.csv.partial"
     fcntl = pytest.importorskip("fcntl")

@@ -205,7 +205,7 @@ CHECKS = (right_call, wrong_option, wrong_image, wrong_shape, poisoned_pixel)
 @pytest.mark.parametrize(
     ("check", "count"),
     [
-        *((check, 200) for check in CHECKS),
+        *(pytest.param(check, 200, marks=() if check is CHECKS[0] else pytest.mark.slow) for check in CHECKS),
         *(pytest.param(check, 20_000, marks=pytest.mark.slow) for check in CHECKS),
         # JAX compiles gradients and maps for a minute, and calls them slowly.
         pytest.param(other_functions, 4_000, marks=pytest.mark.slow),

@@ -214,7 +214,7 @@ TESTED = [zero_at_identity, linear_in_alpha, a_batch_is_its_images]
 @pytest.mark.parametrize(
     ("law", "count"),
     [
-        *(pytest.param(law, 20, marks=pytest.mark.slow if law in TESTED else ()) for law in LAWS),
+        *(pytest.param(law, 20, marks=pytest.mark.slow if law in TESTED else pytest.mark.system) for law in LAWS),
         *(pytest.param(law, 1000, marks=pytest.mark.slow) for law in LAWS),
     ],
     ids=lambda x: x.__name__ if callable(x) else str(x),

@@ -449,6 +449,7 @@ def test_nothing_global_is_touched() -> None:
 
 @pytest.mark.parametrize("size", [7, *(pytest.param(size, marks=pytest.mark.slow) for size in (3, 5))])
 @pytest.mark.parametrize("axis", [-1, pytest.param(-2, marks=pytest.mark.slow)])
+@pytest.mark.system
 def test_convolution_equals_slices(x64: None, size: int, axis: int) -> None:
     for dtype, tolerance in (("float32", 3e-7), ("float64", 1e-15)):
         padded = jnp.asarray(np.random.default_rng(0).random((2, 3, 14, 17)), dtype)

@@ -84,6 +84,10 @@ def close(actual: Any, expected: Any, tolerance: float = FLOAT64.same) -> None:
     assert_close(detached(actual), detached(expected), tolerance)
 
 
+# Of second order, these cases are checked at every run of CI.
+SECOND = [Case(spectrum, "relative", 3) for spectrum in SPECTRA]
+
+
 # Most of these shapes with the slow tests.
 @pytest.mark.parametrize(
     "shape",
@@ -103,7 +107,11 @@ def test_gradcheck(shape: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", costly([case for case in ALL if case.size == 3 and case.normalization == "relative"], ALL)
+    "case",
+    [
+        *costly([SECOND[2], SECOND[3]], SECOND, pytest.mark.system),
+        *costly([], [case for case in ALL if case not in SECOND]),
+    ],
 )
 def test_gradgradcheck(case: Case) -> None:
     """Second order, reverse over reverse and forward over reverse, in every option set; the shapes take turns."""
