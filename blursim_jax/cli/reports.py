@@ -79,7 +79,8 @@ def write(path: Path, run: "Run", rows: list[Row], summary: Summary) -> None:
     given = {
         f"--{name.replace('_', '-')}": value
         for name, value in run.settings._asdict().items()
-        if not (value is None or value is False or name in hidden)
+        # An alpha of 0 is no default.
+        if (value or name in LOSS) and name not in hidden
     }
     options = " ".join(name if value is True else f"{name} {value}" for name, value in given.items())
     options = f"blursim {__version__}: {options}"
