@@ -76,7 +76,7 @@ def evaluate(
 
     blursim evaluate results/ sharp/ --out scores.csv --report scores.html --color
 
-    blursim evaluate results/ sharp/ --out scores.csv --crop-at top-left
+    blursim evaluate results/ sharp/ --out cut.csv --crop-at top-left
 
     blursim evaluate results/ sharp/ --out scores.csv --resume
 
