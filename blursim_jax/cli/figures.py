@@ -27,6 +27,8 @@ from blursim_jax.cli.sweeps import DISTORTIONS, SPECTRA, Level
 
 # Inches, points and pixels per inch: shown 700 pixels wide, text is 10 pixels high.
 WIDTH, FONT, DPI = 9, 9.5, 120
+# Of JPEGs. Maps of edges and spectra are as fine as noise, and take much room in a higher one.
+QUALITY = 60
 # What a vertical scale of colours takes, in inches.
 BAR = 1.2
 SIZES: dict[Any, float] = {"font.size": FONT, "axes.titlesize": FONT, "figure.titlesize": FONT}
@@ -160,8 +162,9 @@ def draw_sweep(rows: Sequence[Level], settings: Settings, name: str, notes: Sequ
 def to_bytes(figure: Figure, kind: str = "png") -> bytes:
     """Return the figure as the bytes of a PNG, or of a JPEG, which is several times smaller."""
     content = io.BytesIO()
+    options = {"quality": QUALITY} if kind == "jpeg" else {}
     # The tight bounding box cuts nothing off at the border.
-    figure.savefig(content, format=kind, dpi=DPI, bbox_inches="tight", pad_inches=0.1)
+    figure.savefig(content, format=kind, dpi=DPI, bbox_inches="tight", pad_inches=0.1, pil_kwargs=options)
     return content.getvalue()
 
 

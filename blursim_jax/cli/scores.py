@@ -135,7 +135,7 @@ def ssim_of(pair: Pair) -> float:
     height, _, channels = images[0].shape
     around, total = WINDOW // 2, 0.0
     # Variances are differences of squares, which cancel in float32 where pixels are far above white.
-    is_bright = max(float(np.max(np.abs(image))) for image in images) > 2 * pair.data_range
+    is_bright = max(max(float(image.max()), -float(image.min())) for image in images) > 2 * pair.data_range
     dtype = np.float64 if is_bright else np.float32
     # The mean is over windows that are whole.
     rows = range(around, height - around, ROWS)
