@@ -27,7 +27,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from blursim_jax import blursim, blursim_maps, blursim_terms
 from blursim_jax.cli import compare_files, console, figures, maps, pairs, scores
 from blursim_jax.cli.options import Alpha, KernelSize, Normalization, Spectrum
-from blursim_jax.cli.settings import checked_settings, defaults
+from blursim_jax.cli.settings import DEFAULTS, checked_settings
 
 SHARP = data.astronaut()[:96, :128]
 # As the documentation has them.
@@ -288,7 +288,9 @@ def test_a_figure_draws_one_prediction(folder: Path, tmp_path: Path) -> None:
 def test_defaults_in_the_help_are_those_of_the_library() -> None:
     texts = Alpha, KernelSize, Spectrum, Normalization
     shown = [get_args(text)[1].show_default for text in texts]
-    assert shown == [str(value) for value in defaults().values()]
+    parameters = inspect.signature(blursim).parameters
+    assert {name: parameters[name].default for name in DEFAULTS} == DEFAULTS
+    assert shown == [str(value) for value in DEFAULTS.values()]
 
 
 def test_ssim_of_pixels_far_above_white() -> None:

@@ -54,7 +54,7 @@ def _pfm(file: BinaryIO, head: re.Match[bytes], max_pixels: int) -> np.ndarray:
 
 
 def _radiance(file: BinaryIO, max_pixels: int) -> tuple[np.ndarray, list[str], Space]:
-    """Decode mantissas of 8 bits with an exponent that they share, flat or run by run as of 1991."""
+    """Decode mantissas of 8 bits with an exponent that they share, flat or in run lengths."""
     file.seek(0)
     head = re.match(rb"(.*?)\r?\n\r?\n([^\n]*)\n", file.read(HEAD), re.DOTALL)
     lines = [line.strip() for line in head[1].split(b"\n")] if head else []
@@ -74,7 +74,9 @@ def _radiance(file: BinaryIO, max_pixels: int) -> tuple[np.ndarray, list[str], S
     elif len(content) >= 4 * width * height:
         pixels = np.frombuffer(content, np.uint8, 4 * width * height).reshape(height, width, 4)
     else:
-        raise UserError("damaged: pixels are missing; or of run lengths as before 1991, which are not supported")
+        raise UserError(
+            "damaged: pixels are missing. Or it has the run lengths of before 1991, which are not supported"
+        )
     exponents = pixels[..., 3:].astype(np.int32)
     colors = np.ldexp(pixels[..., :3].astype(np.float32), exponents - 136)
     texts = [printable(line.decode("ascii", "replace")) for line in lines]

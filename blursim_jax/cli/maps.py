@@ -17,7 +17,7 @@ from blursim_jax.cli.settings import Settings
 
 # Largest side of a drawn image, in pixels. A panel shows no more, and drawing the rest would take seconds.
 SIDE = 512
-# Rows of a drawn spectrum to compute at a time.
+# Rows of a drawn spectrum to mirror and reduce at a time.
 ROWS = 32
 # Pixels of a channel to find the edges of at a time: in the cache, and without temporary arrays of the image's size.
 STRIP_PIXELS = 2**18

@@ -14,7 +14,7 @@ from blursim_jax import __version__
 from blursim_jax.cli.files import UserError, replacing
 from blursim_jax.cli.rows import Row
 from blursim_jax.cli.scores import HEADS
-from blursim_jax.cli.settings import LOSS
+from blursim_jax.cli.settings import DEFAULTS
 from blursim_jax.cli.summaries import Summary, spread_rows
 
 if TYPE_CHECKING:
@@ -75,12 +75,12 @@ def write(path: Path, run: "Run", rows: list[Row], summary: Summary) -> None:
     """Write the report: the summary, a histogram of the values, a table of all pairs, and pictures of the worst."""
     parts = [HEAD, "<h1>BlurSim report</h1>"]
     # A preset stands for what it sets.
-    hidden = LOSS if run.settings.preset else ()
+    hidden = DEFAULTS if run.settings.preset else ()
     given = {
         f"--{name.replace('_', '-')}": value
         for name, value in run.settings._asdict().items()
-        # An alpha of 0 is no default.
-        if (value or name in LOSS) and name not in hidden
+        # Other options that are 0, None or False change nothing. An alpha of 0 does.
+        if (value or name in DEFAULTS) and name not in hidden
     }
     options = " ".join(name if value is True else f"{name} {value}" for name, value in given.items())
     options = f"blursim {__version__}: {options}"

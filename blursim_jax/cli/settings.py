@@ -1,6 +1,5 @@
 """The options of the loss and of reading images, checked."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -8,8 +7,14 @@ from blursim_jax import _checks
 from blursim_jax._presets import PRESETS
 from blursim_jax.cli.files import UserError
 
-# The options of the loss, which a preset sets all of.
-LOSS = "alpha", "sobel_kernel_size", "spectrum", "normalization"
+# The options of the loss, all of which a preset sets, and the library's defaults. Read from `blursim`, they would cost
+# every command the import of JAX before it looks at its input; a test compares them.
+DEFAULTS: Mapping[str, Any] = {
+    "alpha": 0.9,
+    "sobel_kernel_size": 5,
+    "spectrum": "magnitude",
+    "normalization": "area",
+}
 
 Preset = Literal["original", "training", "perceptual"]
 Luma = Literal["full", "bt601-limited"]
@@ -61,14 +66,6 @@ class Settings(NamedTuple):
         return (1 - self.alpha) * general + self.alpha * specific
 
 
-def defaults() -> dict[str, Any]:
-    """Return the options of the loss if neither they nor a preset are given: those of the library."""
-    from blursim_jax import blursim
-
-    parameters = inspect.signature(blursim).parameters
-    return {name: parameters[name].default for name in LOSS}
-
-
 def checked_settings(parameters: Mapping[str, Any]) -> Settings:
     """Select and check the settings among a command's parameters. Options of the loss that are None are not given.
 
@@ -80,10 +77,10 @@ def checked_settings(parameters: Mapping[str, Any]) -> Settings:
     for name, known in (("preset", get_args(Preset)), ("crop_at", get_args(Place)), ("luma", get_args(Luma))):
         if parameters.get(name) not in (None, *known):
             raise UserError(f"--{name.replace('_', '-')}: expected one of {', '.join(known)}, got {parameters[name]}")
-    given = {name: parameters[name] for name in LOSS if parameters.get(name) is not None}
+    given = {name: parameters[name] for name in DEFAULTS if parameters.get(name) is not None}
     if preset is not None and given:
         raise UserError(f"--preset and --{next(iter(given)).replace('_', '-')} exclude each other: a preset sets it")
-    loss = {**(PRESETS[preset] if preset is not None else defaults()), **given}
+    loss = {**(PRESETS[preset] if preset is not None else DEFAULTS), **given}
     # The command `sweep` lacks some options.
     values = {**Settings._field_defaults, "resize": False, "crop": False, **parameters, **loss}
     settings = Settings(**{name: values[name] for name in Settings._fields})
