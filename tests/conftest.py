@@ -14,10 +14,11 @@ from frameworks import NAMES, Framework, load
 
 # Each program that XLA compiles takes memory mappings, and XLA crashes beyond the 65,530 that Linux allows a process.
 MAPPINGS = 40_000
-# Compilation takes most of the time, and optimisation level 1 saves a quarter of it. All but the slow tests use that
-# level unless XLA_FLAGS sets one, as `.ci/run` does for the values and gradients of the wheel. Level 0 gives wrong
-# gradients under "log": docs/limits.md.
-OPTIMIZATION = "--xla_backend_optimization_level"
+# Compilation takes most of the time, and these flags save a third of it. All but the slow tests use them, unless XLA_FLAGS
+# sets a level, as `.ci/run` does for the values and gradients of the wheel. Level 0 gives wrong gradients under "log":
+# docs/limits.md.
+LEVEL = "--xla_backend_optimization_level"
+QUICK = f" {LEVEL}=1 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -36,8 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, value in settings.items():
         os.environ.setdefault(name, value)
     flags = os.environ.get("XLA_FLAGS", "")
-    if "not slow" in config.option.markexpr and OPTIMIZATION not in flags:
-        flags += f" {OPTIMIZATION}=1"
+    if "not slow" in config.option.markexpr and LEVEL not in flags:
+        flags += QUICK
     os.environ["XLA_FLAGS"] = f"{flags} --xla_force_host_platform_device_count=4"
     # A shell starts what runs in its background with Ctrl-C ignored, which the processes of the tests would inherit.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
