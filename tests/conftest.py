@@ -14,9 +14,9 @@ from frameworks import NAMES, Framework, load
 
 # Each program that XLA compiles takes memory mappings, and XLA crashes beyond the 65,530 that Linux allows a process.
 MAPPINGS = 40_000
-# Compilation takes most of the time, and these flags save a third of it. All but the slow tests use them, unless XLA_FLAGS
-# sets a level, as `.ci/run` does for the values and gradients of the wheel. Level 0 gives wrong gradients under "log":
-# docs/limits.md.
+# Compilation takes most of the time, and these flags save a third of it. All but the slow tests use them, unless
+# XLA_FLAGS sets a level, as `.ci/run` does for the values and gradients of the wheel. Level 0 gives wrong gradients
+# under "log": docs/limits.md.
 LEVEL = "--xla_backend_optimization_level"
 QUICK = f" {LEVEL}=1 --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 

@@ -42,6 +42,8 @@ SETTINGS = Settings(0.9, 5, "magnitude", "area", False, None, False, False, 2**2
 PHOTO = data.chelsea()
 # What a bad file may take beyond what a good one takes: MiB, and seconds of the processor.
 MEMORY, SECONDS = 512, 5
+# A process for each of hundreds takes minutes: a share at every run of CI, the others with the slow tests.
+SHARES = 32
 
 
 def save(folder: Path, name: str, seed: int, shape: tuple[int, int] = (48, 64), noise: float = 0) -> None:
@@ -494,11 +496,11 @@ def test_the_cost_of_a_command_is_its_own(baseline: Measured) -> None:
 
 @pytest.mark.system
 @pytest.mark.xdist_group("hostile")
-@pytest.mark.parametrize("share", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, 16))])
-def test_bad_files_by_sixteenths(corpus: list[Path], baseline: Measured, share: int) -> None:
-    """Each by itself: one line, status 2, little memory, little time."""
+@pytest.mark.parametrize("share", [0, *(pytest.param(i, marks=pytest.mark.slow) for i in range(1, SHARES))])
+def test_bad_files_each_by_itself(corpus: list[Path], baseline: Measured, share: int) -> None:
+    """A share of them: one line, status 2, little memory, little time."""
     folder = corpus[0].parent.parent
-    for path in corpus[share::16]:
+    for path in corpus[share::SHARES]:
         found = measured(*BLURSIM, "compare", path.relative_to(folder), "good.png", cwd=folder)
         assert "Traceback" not in found.errors
         assert_cheap(found, baseline)

@@ -168,6 +168,7 @@ def test_pages_fit_their_width_in_a_browser(site: Path, tmp_path: Path, width: i
     assert sorted(re.findall(r"<title>(.*?)</title>", dump.stdout)[0].split(";")) == ["", *names]
 
 
+@pytest.mark.xdist_group("site")
 def test_links_of_the_built_pages_lead_somewhere(site: Path) -> None:
     """Those of notebooks too, which the strict build does not look at."""
     checked = 0

@@ -124,22 +124,30 @@ def test_vmap_computes_the_blocks_of_the_batch(derive: Callable, channel_axis: A
     assert transforms(jax.vmap(jax.vmap(derive(blursim)))) == expected
 
 
+# By predictions alone and by all three at every run of CI, the others with the slow tests.
 @pytest.mark.system
+@pytest.mark.parametrize(
+    "axes",
+    [
+        pytest.param(axes, marks=() if axes in {(0, None, None), (0, 0, 0)} else pytest.mark.slow)
+        for axes in itertools.product((0, None), repeat=3)
+        if 0 in axes
+    ],
+    ids=str,
+)
 @pytest.mark.parametrize("case", costly(CASES[:1], CASES), ids=str)
-def test_vmap_over_a_batch_that_is_cut_into_blocks(case: Case) -> None:
-    """By every argument alone and with others, and by alpha: each is the loop over images."""
+def test_vmap_over_a_batch_that_is_cut_into_blocks(case: Case, axes: tuple[int | None, ...]) -> None:
+    """By an argument alone and with others, and by alpha: it is the loop over images."""
     a, b = noise(6, 2, 256, 256, seed=1)
     alphas = np.linspace(0, 1, 6, dtype=np.float32)
     assert 2 * 256 * 256 <= _tiles.BLOCK_PIXELS < 6 * 2 * 256 * 256
     loss = lambda a, b, alpha: blursim(a, b, alpha=alpha, channel_axis=-3, **case.options())  # noqa: E731
     both = jax.value_and_grad(loss, (0, 1, 2))
-    for axes in itertools.product((0, None), repeat=3):
-        if any(axis == 0 for axis in axes):
-            arguments = [x if axis == 0 else x[1] for x, axis in zip((a, b, alphas), axes, strict=True)]
-            found = jax.jit(jax.vmap(both, axes))(*arguments)
-            every = [x if axis == 0 else [x] * 6 for x, axis in zip(arguments, axes, strict=True)]
-            singles = [jax.jit(both)(*one) for one in zip(*every, strict=True)]
-            close(found, jax.tree.map(lambda *x: np.stack(x), *singles))
+    arguments = [x if axis == 0 else x[1] for x, axis in zip((a, b, alphas), axes, strict=True)]
+    found = jax.jit(jax.vmap(both, axes))(*arguments)
+    every = [x if axis == 0 else [x] * 6 for x, axis in zip(arguments, axes, strict=True)]
+    singles = [jax.jit(both)(*one) for one in zip(*every, strict=True)]
+    close(found, jax.tree.map(lambda *x: np.stack(x), *singles))
 
 
 @pytest.mark.system
