@@ -67,7 +67,6 @@ class BlurSimMetric(nnx.metrics.Metric):
         data_range: DataRange = None,
         channel_axis: ChannelAxis = None,
     ) -> None:
-        """Check the options and start without images."""
         self.sobel_kernel_size: SobelKernelSize = sobel_kernel_size
         self.spectrum: Spectrum = spectrum
         self.normalization: Normalization = normalization

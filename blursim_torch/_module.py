@@ -55,7 +55,6 @@ class BlurSim(torch.nn.Module):
         channel_axis: ChannelAxis = None,
         reduction: Reduction = "mean",
     ) -> None:
-        """Check the options; of an alpha that is a tensor, the shape is checked against the images."""
         super().__init__()
         self.sobel_kernel_size: SobelKernelSize = sobel_kernel_size
         self.spectrum: Spectrum = spectrum
@@ -66,6 +65,7 @@ class BlurSim(torch.nn.Module):
         _checks.check_reduction(reduction)
         self.reduction: Reduction = reduction
         self._weight: Tensor
+        # Setting it checks it; the shape of a tensor is checked against the images.
         self.alpha = alpha
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -80,7 +80,6 @@ class BlurSimMetric(Metric):
         channel_axis: ChannelAxis = None,
         **kwargs: Any,
     ) -> None:
-        """Check the options and start without images."""
         super().__init__(**kwargs)
         self.sobel_kernel_size: SobelKernelSize = sobel_kernel_size
         self.spectrum: Spectrum = spectrum

@@ -204,7 +204,6 @@ class LambdaAlpha(_Schedule):
     """
 
     def __init__(self, loss: Any, alpha_lambda: Callable[[int], float | Tensor]) -> None:
-        """Set the first alpha."""
         if not callable(alpha_lambda):
             raise TypeError(f"alpha_lambda: expected a function, got {type(alpha_lambda).__qualname__}")
         self.alpha_lambda = alpha_lambda
