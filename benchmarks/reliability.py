@@ -89,8 +89,8 @@ def of_sizes(result: Result) -> str:
     jax = {name: result.largest("jax", name, form=".0f") for name in ("MiB a size", "highest MiB", "MiB kept")}
     return (
         f"PyTorch: {result.largest('torch', 'highest MiB', form='.1f')} MiB at most. JAX: a size takes "
-        f"{jax['MiB a size']} MiB; cleared every 4 sizes, {jax['highest MiB']} MiB at most, and {jax['MiB kept']} MiB at "
-        "the end"
+        f"{jax['MiB a size']} MiB; cleared every 4 sizes, {jax['highest MiB']} MiB at most, and {jax['MiB kept']} MiB "
+        "at the end"
     )
 
 
