@@ -67,10 +67,9 @@ def test(arguments: str) -> str:
 def of_nearly(result: Result) -> str:
     """Describe the largest figures by spectrum and image."""
     return "; ".join(
-        f"`{spectrum}`: value {result.largest(spectrum, 'value')}, gradient of noise "
-        f"{result.largest(spectrum, 'noise', 'median')} at the median and {result.largest(spectrum, 'noise')} at most, "
-        f"of a blurred photo {result.largest(spectrum, 'blurred photo')}, "
-        f"of an 8-bit photo {result.largest(spectrum, 'photo')}"
+        f"`{spectrum}`: value {result.largest(spectrum, 'value')}, gradient "
+        f"{result.largest(spectrum, 'noise', 'median')} at the median, {result.largest(spectrum, 'noise')} at most, "
+        f"{result.largest(spectrum, 'photo')} for 8-bit edges"
         for spectrum in ("magnitude", "complex", "log")
     )
 

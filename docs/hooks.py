@@ -19,11 +19,11 @@ def on_config(config: Any) -> None:
     config.repo_url = tomllib.loads(PROJECT.read_text())["project"]["urls"]["Repository"]
 
 
-def on_pre_page(page: Any, **_: Any) -> Any:
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Leave out the table of contents where tables are wide."""
     if page.file.src_uri in WIDE:
         page.meta["hide"] = ["toc"]
-    return page
+    return markdown
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:

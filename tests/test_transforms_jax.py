@@ -555,16 +555,18 @@ def test_second_order_where_bins_agree(x64: None) -> None:
 
 
 @pytest.mark.system
+@pytest.mark.parametrize("every", [pytest.param(False, id="few"), pytest.param(True, id="all", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("case", costly([CASES[0]], CASES))
-def test_no_nan_inside(x64: None, case: Case) -> None:
+def test_no_nan_inside(x64: None, case: Case, every: bool) -> None:
     """Identical, flat and black images, with JAX told to stop at the first NaN, in value, gradient and second order.
 
     Without jit, as of a compiled program JAX sees the results alone.
     """
     photo = noise(9, 8, dtype="float64")[0]
     black, flat = np.zeros_like(photo), np.full_like(photo, 0.3)
+    few = (photo, photo), (black, black), (black, photo), (photo, flat)
     with jax.debug_nans(True), jax.disable_jit():
-        for a, b in itertools.product((black, flat, photo), repeat=2):
+        for a, b in itertools.product((black, flat, photo), repeat=2) if every else few:
             gradients = jax.grad(blursim, (0, 1))(a, b, alpha=0.5, **case.options())
             assert np.isfinite(gradients).all()
             hessian = jax.jvp(jax.grad(lambda a, b=b: blursim(a, b, **case.options())), (a,), (photo,))[1]

@@ -96,7 +96,7 @@ MORE = {
                 "the_gradient_by_alpha_is_the_difference_of_the_terms",
                 "the_object_with_another_alpha_does_not_recompile",
                 "second_order_where_bins_agree",
-                "no_nan_inside[magnitude-area-5]",
+                "no_nan_inside[magnitude-area-5-few]",
                 "arrays_spread_over_devices_stay_there[jit-(8, 256, 256)-None]",
             )
         ),
