@@ -126,7 +126,7 @@ def draw_matrix(
                 axes.set_axis_off()
                 axes.text(0.5, 0.5, "row: prediction\ncolumn: target", ha="center", va="center")
     if drawn is not None:
-        figure.colorbar(drawn, ax=grid[:, -1].tolist(), label=settings.label, aspect=40)
+        figure.colorbar(drawn, ax=grid[:, -1].tolist(), aspect=40).set_label(settings.label, labelpad=10)
     _write_notes(figure, notes)
     return figure
 
