@@ -134,7 +134,9 @@ def draw_matrix(
 @rc_context(SIZES)
 def draw_sweep(rows: Sequence[Level], settings: Settings, name: str, notes: Sequence[str] = ()) -> Figure:
     """Draw the value and both terms against the strength, with a row per spectrum and a column per distortion."""
-    figure = Figure(figsize=(WIDTH, WIDTH), layout="constrained")
+    # Curves need less room than pictures: in a narrower figure, text is larger where it is shown.
+    side = 0.8 * WIDTH
+    figure = Figure(figsize=(side, side), layout="constrained")
     grid = figure.subplots(len(SPECTRA), len(DISTORTIONS), sharex="col", sharey="row")
     for line, spectrum in zip(grid, SPECTRA, strict=True):
         for axes, distortion in zip(line, DISTORTIONS, strict=True):
@@ -145,11 +147,11 @@ def draw_sweep(rows: Sequence[Level], settings: Settings, name: str, notes: Sequ
             largest = max(max(row.general, row.specific) for row in rows if row.spectrum == spectrum)
             # At a power of ten, no other one is beside the zero.
             axes.set_yscale("symlog", linthresh=10 ** np.floor(np.log10(max(largest, 1e-30) / 1000)))
-            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.xaxis.set_major_locator(MaxNLocator(3))
             axes.grid(alpha=0.3)
             if spectrum == SPECTRA[-1]:
                 axes.set_xlabel(re.sub("([:,]) ", r"\1\n", distortion, count=1))
-        line[0].set_ylabel(f"--spectrum {spectrum}")
+        line[0].set_ylabel(f"--spectrum\n{spectrum}")
     handles, _ = grid[0, 0].get_legend_handles_labels()
     labels = f"{settings.label}, alpha {settings.alpha:.3g}", "General", "Specific"
     figure.legend(handles, labels, loc="outside upper right")
