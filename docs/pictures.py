@@ -57,7 +57,7 @@ def terms() -> Figure:
     near, far = grey(scene, 0.9), grey(scene, 0.1)
     black = np.zeros_like(near)
     maps = [blursim_maps(*pair) for pair in ((near, black), (far, black), (near, far))]
-    figure = Figure(figsize=(9, 7.2), layout="constrained")
+    figure = Figure(figsize=(9, 7.2), layout=close())
     grid = figure.subplots(3, 3)
     for axes, image, title in zip(
         grid[0], (near, far), ("a: focus on the front", "b: focus on the back"), strict=False
@@ -76,7 +76,7 @@ def terms() -> Figure:
 def readings() -> Figure:
     """Both terms against the strength of a blur, at three sizes of the photo, under both normalizations."""
     photo = rgb2gray(data.astronaut()).astype(np.float32)
-    figure = Figure(figsize=(9, 5.6), layout="constrained")
+    figure = Figure(figsize=(8, 6), layout=ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.1))
     grid = figure.subplots(2, 2, sharex=True)
     sigmas = np.linspace(0, 4, 17)
     for row, normalization in zip(grid, ("area", "relative"), strict=True):
@@ -87,12 +87,12 @@ def readings() -> Figure:
             found = [blursim_terms(image, sharp, normalization=normalization) for image in blurred]
             for axes, values, name in zip(row, zip(*found, strict=True), ("General", "Specific"), strict=True):
                 axes.plot(sigmas, values, color=colour, label=f"{side} x {side} pixels")
-                axes.set_title(f'{name}, normalization="{normalization}"')
+                axes.set_title(f'{name}, normalization="{normalization}"', fontsize=11)
     for axes in grid.ravel():
         axes.set_ylim(0)
     for axes in grid[1]:
         axes.set_xlabel("blur, sigma in pixels")
-    grid[0, 0].legend()
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
 
 
