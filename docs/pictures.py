@@ -142,7 +142,7 @@ def descents() -> Figure:
         'spectrum="complex"': lambda x, alpha: blursim(x, photo, alpha=alpha, spectrum="complex"),
         "magnitude + L1": lambda x, alpha: blursim(x, photo, alpha=alpha) + jnp.abs(x - photo).mean(),
     }
-    figure = Figure(figsize=(9, 5.0), layout="constrained")
+    figure = Figure(figsize=(9, 5.4), layout=close())
     grid = figure.subplots(2, 4)
     for row, (name, start) in zip(grid, starts.items(), strict=True):
         show(row[0], start, f"start: {name}")
