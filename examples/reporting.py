@@ -119,13 +119,15 @@ def draw_curves(curves: Mapping[str, np.ndarray]) -> Figure:
     steps = np.arange(1, len(curves["general"]) + 1)
     window = max(1, len(steps) // 30)
     # Okabe and Ito's blue and orange, which colour-blind readers can tell apart. The line styles differ too.
-    styles = (("general", "#0072b2", "-"), ("specific", "#d55e00", "--"))
-    for axes, (name, colour, style) in zip(figure.subplots(2, 1, sharex=True, sharey=True), styles, strict=True):
-        axes.plot(steps, curves[name], color=colour, alpha=0.3, linewidth=0.5)
-        mean = np.convolve(curves[name], np.ones(window) / window, mode="valid")
-        axes.plot(steps[window - 1 :], mean, style, color=colour, label=f"{name}, mean of {window} steps")
-        axes.set_ylabel("term")
-        axes.legend(loc="upper right")
+    styles = (("General", "#0072b2", "-"), ("Specific", "#d55e00", "--"))
+    for axes, (term, colour, style) in zip(figure.subplots(2, 1, sharex=True, sharey=True), styles, strict=True):
+        values = curves[term.lower()]
+        axes.plot(steps, values, color=colour, alpha=0.3, linewidth=0.5, label="each step")
+        mean = np.convolve(values, np.ones(window) / window, mode="valid")
+        axes.plot(steps[window - 1 :], mean, style, color=colour, label=f"mean of {window} steps")
+        axes.set_ylabel(term)
+        for line in axes.legend(loc="upper right", ncols=2).get_lines():
+            line.set_linewidth(1.5)
     figure.axes[0].set_ylim(0)
     figure.axes[0].set_title("Terms of BlurSim in training")
     figure.axes[1].set_xlabel("step")
@@ -151,4 +153,5 @@ def report_losses(curves: Mapping[str, np.ndarray], out: Path, console: Console)
 def save_figure(figure: Figure, path: Path) -> None:
     """Write a picture in full or not at all."""
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=100)
+        # The tight bounding box leaves the same margin at every side.
+        figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight", pad_inches=0.12)

@@ -88,7 +88,7 @@ def _sorted(results: Results, loss: str, task: str) -> list[Run]:
 
 def draw(results: Results) -> Figure:
     """Plot how far each loss is from MSE, by score and task."""
-    figure = Figure(figsize=(8, 0.52 * len(LOSSES) + 1.5), layout="constrained")
+    figure = Figure(figsize=(8, 0.6 * len(LOSSES) + 1.7), layout="constrained")
     for axes, name in zip(figure.subplots(1, 3, sharey=True), ("PSNR", "SSIM", "GMSD"), strict=True):
         for place, (task, colour) in enumerate(zip(TASKS, ("#0072b2", "#d55e00", "#009e73", "#cc79a7"), strict=True)):
             for row, loss in enumerate(LOSSES):
@@ -104,7 +104,14 @@ def draw(results: Results) -> Figure:
     axes = figure.axes[0]
     axes.set_yticks(range(len(LOSSES)), [_broken(loss) for loss in LOSSES], fontsize=9)
     axes.invert_yaxis()
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=len(TASKS), fontsize=10)
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(TASKS),
+        fontsize=10,
+        title=f"dot: mean of {STUDIES['losses'].seeds} seeds; line: from the lowest to the highest",
+        title_fontsize=10,
+    )
     return figure
 
 

@@ -48,21 +48,22 @@ def draw_comparison(pair: Pair, settings: Settings, scores: Scores, names: Seque
     """Draw prediction and target one above the other, with their edges and spectra, and the differences below."""
     maps = maps_of(pair, settings)
     aspect = _aspect(pair.target)
-    figure = Figure(figsize=(WIDTH, WIDTH * aspect + 2.4), layout="constrained")
+    figure = Figure(figsize=(WIDTH, WIDTH * aspect + 2.9), layout="constrained")
     bar = 0.14 / (WIDTH / 3 * aspect)
-    grid = figure.subplots(5, 3, height_ratios=[1, 1, bar, 1, bar])
-    for axes in grid[[0, 1, 3]].flat:
+    # The fourth row is empty, and parts the differences from what is above them.
+    grid = figure.subplots(6, 3, height_ratios=[1, 1, bar, bar, 1, bar])
+    for axes in grid[[0, 1, 4]].flat:
         axes.set(xticks=[], yticks=[])
     for axes, role, name, image in zip(grid[:2, 0], ("prediction", "target"), names, pair[:2], strict=True):
         axes.imshow(np.clip(_reduced(image) / pair.data_range, 0, 1), cmap="gray", vmin=0, vmax=1, aspect="auto")
         axes.set_title(f"{role}: {_short(name)}")
-    for axes in grid[2:, 0]:
+    for axes in [*grid[2:, 0], *grid[3, 1:]]:
         axes.set_axis_off()
-    grid[3, 0].text(0, 0.5, _summary(scores, settings), va="center", transform=grid[3, 0].transAxes, linespacing=1.6)
+    grid[4, 0].text(0, 0.5, _summary(scores, settings), va="center", transform=grid[4, 0].transAxes, linespacing=1.6)
     # Prediction and target share a scale. Most edges are faint beside the strongest: a square root makes them visible.
     slopes = "white per pixel, square-root scale"
     _show(grid[:3, 1], maps.edges[:2], "edges", slopes, _power(maps.edges[:2]))
-    _show(grid[3:, 1], maps.edges[2:], "difference of edges", slopes, _power(maps.edges[2:]))
+    _show(grid[4:, 1], maps.edges[2:], "difference of edges", slopes, _power(maps.edges[2:]))
     amplitudes = "amplitude, white is 1"
     _show(grid[:3, 2], maps.spectra[:2], "spectrum", amplitudes, _logarithmic(maps.spectra[:2], FLOOR), FREQUENCIES)
     difference, title = maps.spectra[2:], f"difference of spectra ({settings.spectrum})"
@@ -72,7 +73,7 @@ def draw_comparison(pair: Pair, settings: Settings, scores: Scores, names: Seque
         else _logarithmic(difference, DIFFERENCE_FLOOR)
     )
     unit = "natural logarithm of the ratio" if settings.spectrum == "log" else amplitudes
-    _show(grid[3:, 2], difference, title, unit, norm, FREQUENCIES)
+    _show(grid[4:, 2], difference, title, unit, norm, FREQUENCIES)
     _write_notes(figure, pair.notes)
     return figure
 
@@ -125,7 +126,7 @@ def draw_matrix(
                 axes.set_axis_off()
                 axes.text(0.5, 0.5, "row: prediction\ncolumn: target", ha="center", va="center")
     if drawn is not None:
-        figure.colorbar(drawn, ax=grid[:, -1].tolist(), label=settings.label, aspect=40)
+        figure.colorbar(drawn, ax=grid[:, -1].tolist(), aspect=40).set_label(settings.label, labelpad=10)
     _write_notes(figure, notes)
     return figure
 
@@ -133,7 +134,9 @@ def draw_matrix(
 @rc_context(SIZES)
 def draw_sweep(rows: Sequence[Level], settings: Settings, name: str, notes: Sequence[str] = ()) -> Figure:
     """Draw the value and both terms against the strength, with a row per spectrum and a column per distortion."""
-    figure = Figure(figsize=(WIDTH, WIDTH), layout="constrained")
+    # Curves need less room than pictures: in a narrower figure, text is larger where it is shown.
+    side = 0.8 * WIDTH
+    figure = Figure(figsize=(side, side), layout="constrained")
     grid = figure.subplots(len(SPECTRA), len(DISTORTIONS), sharex="col", sharey="row")
     for line, spectrum in zip(grid, SPECTRA, strict=True):
         for axes, distortion in zip(line, DISTORTIONS, strict=True):
@@ -144,11 +147,11 @@ def draw_sweep(rows: Sequence[Level], settings: Settings, name: str, notes: Sequ
             largest = max(max(row.general, row.specific) for row in rows if row.spectrum == spectrum)
             # At a power of ten, no other one is beside the zero.
             axes.set_yscale("symlog", linthresh=10 ** np.floor(np.log10(max(largest, 1e-30) / 1000)))
-            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.xaxis.set_major_locator(MaxNLocator(3))
             axes.grid(alpha=0.3)
             if spectrum == SPECTRA[-1]:
                 axes.set_xlabel(re.sub("([:,]) ", r"\1\n", distortion, count=1))
-        line[0].set_ylabel(f"--spectrum {spectrum}")
+        line[0].set_ylabel(f"--spectrum\n{spectrum}")
     handles, _ = grid[0, 0].get_legend_handles_labels()
     labels = f"{settings.label}, alpha {settings.alpha:.3g}", "General", "Specific"
     figure.legend(handles, labels, loc="outside upper right")
@@ -191,9 +194,11 @@ def _show(column: np.ndarray, maps: np.ndarray, title: str, unit: str, norm: Nor
     for axes in panels:
         axes.set_title(title)
         if extent:
-            axes.set(xticks=[-0.5, 0, 0.5], xticklabels=["-0.5", "0", "0.5 cycles per pixel"])
-            axes.get_xticklabels()[0].set(ha="left")
-            axes.get_xticklabels()[-1].set(ha="right")
+            axes.set(xticks=[-0.5, 0, 0.5], xticklabels=[])
+    if extent:
+        panels[-1].set(xticklabels=["-0.5", "0", "0.5"], xlabel="cycles per pixel")
+        panels[-1].get_xticklabels()[0].set(ha="left")
+        panels[-1].get_xticklabels()[-1].set(ha="right")
     ticks = None if isinstance(norm, LogNorm) else MaxNLocator(4)
     bar.figure.colorbar(drawn[-1], cax=bar, label=unit, orientation="horizontal", ticks=ticks).minorticks_off()
 
