@@ -98,7 +98,8 @@ MISCOUNTED = pytest.mark.xfail(raises=RuntimeError, reason="PyTorch 2.13 miscoun
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "spectrum", ["complex", *(pytest.param(spectrum, marks=MISCOUNTED) for spectrum in ("magnitude", "log"))]
+    "spectrum",
+    ["complex", "complex_l1", *(pytest.param(spectrum, marks=MISCOUNTED) for spectrum in ("magnitude", "log"))],
 )
 # PyTorch warns of its own calls.
 @pytest.mark.filterwarnings("ignore:.*deprecated")
