@@ -81,8 +81,8 @@ def blursim(
         float32. Gradients have the dtype of the input they belong to.
 
     Raises:
-        ValueError: Shapes differ or are too small, an option is unknown, a number is out of range, the mean of no
-            images.
+        ValueError: Shapes differ, images are too small, an option is unknown, a number is out of range, or there are
+            no images to take the mean of.
         TypeError: An input is no array, or its dtype is neither float64 (which needs `jax_enable_x64`) nor one that
             float32 holds exactly.
 

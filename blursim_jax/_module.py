@@ -20,10 +20,10 @@ from blursim_jax._maps import BlurSimMaps, blursim_maps
 class BlurSim:
     """`blursim` with its options, called as `BlurSim(alpha=0.8)(predictions, targets)`.
 
-    Frozen, and a pytree with `alpha` as its one leaf, so it passes through `jit`, `grad` and `vmap`; for another alpha
-    use `dataclasses.replace(loss, alpha=0.5)`, which does not recompile. As an attribute of a Flax NNX module, wrap it
-    in `nnx.data`. Keep it out of an Equinox module: `eqx.filter_grad` would give alpha a gradient, and an optimizer
-    would train it. The leaf is an array, so an object that JAX has made anew, as by `jax.tree.map`, has no hash.
+    It is frozen, and a pytree with `alpha` as its one leaf, so it passes through `jit`, `grad` and `vmap`. For another
+    alpha use `dataclasses.replace(loss, alpha=0.5)`, which does not recompile. In a Flax NNX module, wrap it in
+    `nnx.data`. Keep it out of an Equinox module: `eqx.filter_grad` would give alpha a gradient, and an optimizer would
+    train it. The leaf is an array, so an object that JAX has made anew, for example in `jax.tree.map`, has no hash.
 
     Args:
         alpha: Weight of Specific, in [0, 1]: a number, or an array that broadcasts to the images' batch shape.
@@ -35,7 +35,8 @@ class BlurSim:
         reduction: Over images: `"mean"`, `"sum"` or `"none"`.
 
     Raises:
-        ValueError: An option is unknown or a number is out of range. Of an array as alpha, when it is called.
+        ValueError: An option is unknown or a number is out of range. An array as alpha is
+            checked when the loss is called.
         TypeError: alpha is neither a number nor an array.
 
     References:

@@ -37,7 +37,7 @@ class BlurSimMetric(nnx.metrics.Metric):
         spectrum: What General compares: `"magnitude"`, `"complex"`, `"complex_l1"` or `"log"`.
         normalization: `"area"`, `"rms"` or `"relative"`.
         data_range: White, (black, white), or None for that of the dtype.
-        channel_axis: None, -1 or -3. With None, each (H, W) is an image.
+        channel_axis: None, -1 or -3. With None, each `(H, W)` is an image.
 
     Raises:
         ValueError: An option is unknown or a number is out of range.

@@ -66,7 +66,8 @@ def blursim_data_parallel(
         A replicated scalar, or under `"none"` one value per image, sharded like the images.
 
     Raises:
-        ValueError: As `blursim`; the mesh has no such axis; its devices do not divide N.
+        ValueError: As `blursim`; the mesh has no such axis; N is not a multiple of the number of
+            devices.
         TypeError: As `blursim`; `mesh` is no mesh.
 
     References:
@@ -77,7 +78,9 @@ def blursim_data_parallel(
         >>> from blursim_jax.sharding import blursim_data_parallel
         >>> mesh = jax.make_mesh((1,), ("batch",))
         >>> targets = jnp.zeros((2, 8, 8)).at[:, 2:6, 2:6].set(1.0)
-        >>> print(f"{blursim_data_parallel(0.5 * targets, targets, mesh=mesh, axis_name='batch', alpha=0.8):.4f}")
+        >>> options = {"mesh": mesh, "axis_name": "batch", "alpha": 0.8}
+        >>> value = blursim_data_parallel(0.5 * targets, targets, **options)
+        >>> print(f"{value:.4f}")
         1.5422
     """
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)
@@ -133,8 +136,8 @@ def blursim_spatial_parallel(
         A replicated scalar, or under `"none"` replicated values per image. Gradients are sharded like the images.
 
     Raises:
-        ValueError: As `blursim`; the mesh has no such axis; its devices do not divide H, or have too few rows. Rows
-            are not padded, because that would change the image.
+        ValueError: As `blursim`; the mesh has no such axis; H is not a multiple of the number of
+            devices, or each device would have too few rows. Rows are not padded, because that would change the image.
         TypeError: As `blursim`; `mesh` is no mesh.
 
     References:
@@ -145,7 +148,9 @@ def blursim_spatial_parallel(
         >>> from blursim_jax.sharding import blursim_spatial_parallel
         >>> mesh = jax.make_mesh((1,), ("rows",))
         >>> targets = jnp.zeros((8, 8)).at[2:6, 2:6].set(1.0)
-        >>> print(f"{blursim_spatial_parallel(0.5 * targets, targets, mesh=mesh, axis_name='rows', alpha=0.8):.4f}")
+        >>> options = {"mesh": mesh, "axis_name": "rows", "alpha": 0.8}
+        >>> value = blursim_spatial_parallel(0.5 * targets, targets, **options)
+        >>> print(f"{value:.4f}")
         1.5422
     """
     options = _checks.check_options(sobel_kernel_size, spectrum, normalization, data_range, channel_axis)

@@ -80,8 +80,8 @@ def blursim(
         float32. Gradients have the dtype of the input they belong to.
 
     Raises:
-        ValueError: Shapes or devices differ, images are too small, an option is unknown, a number is out of range,
-            the mean of no images.
+        ValueError: Shapes or devices differ, images are too small, an option is unknown, a number is out of range, or
+            there are no images to take the mean of.
         TypeError: An input is no dense tensor, or its dtype is neither float64 nor one that float32 holds exactly.
 
     References:

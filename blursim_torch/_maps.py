@@ -16,7 +16,7 @@ from blursim_torch._transforms import rfft2
 
 
 class BlurSimMaps(NamedTuple):
-    """Differences of the spectra, zero frequency in the middle, and of the edges, each (..., H, W)."""
+    """Differences of the spectra, zero frequency in the middle, and of the edges, each `(..., H, W)`."""
 
     spectrum: Tensor
     edges: Tensor
@@ -35,9 +35,10 @@ def blursim_maps(
 ) -> BlurSimMaps:
     r"""Maps of where two images differ: over frequencies, and along edges.
 
-    For planes a and b of N pixels, `edges` is the absolute value of `E(a) - E(b)`. `spectrum` is the absolute value of
-    `|A| - |B|` over the full spectrum, or of what the option `spectrum` compares in its place. The maps are scaled so
-    that Specific is `norm(edges) / N` and General is
+    For planes a and b of N pixels, `edges` is the absolute value of `E(a) - E(b)`. `spectrum` is that of the difference
+    that General takes, over the full spectrum: `|A| - |B|` for `"magnitude"`, `A - B` for `"complex"` and
+    `"complex_l1"`, `log(|A| + c) - log(|B| + c)` for `"log"`. The maps are scaled so that Specific is
+    `norm(edges) / N` and General is
 
     - `norm(spectrum) / N` for `"magnitude"`, and for `"complex"` except for OpenCV's padding,
     - `sum(spectrum) / N**1.5` for `"complex_l1"`,

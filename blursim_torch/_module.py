@@ -29,8 +29,9 @@ class BlurSim(torch.nn.Module):
         reduction: Over images: `"mean"`, `"sum"` or `"none"`.
 
     Raises:
-        ValueError: An option is unknown or a number is out of range. Of a tensor as alpha, when it is called.
-        TypeError: alpha is neither a number nor a tensor, or a `torch.nn.Parameter`.
+        ValueError: An option is unknown or a number is out of range. A tensor as alpha is
+            checked when the loss is called.
+        TypeError: alpha is neither a number nor a tensor, or it is a `torch.nn.Parameter`.
 
     References:
         The formula is that of `blursim`.

@@ -103,9 +103,11 @@ class _FromStartToEnd(_Schedule):
 
 
 class LinearAlpha(_FromStartToEnd):
-    """Alpha linear from `start` to `end`, then constant: `optax.linear_schedule(0.9, 0.1, total_iters)`.
+    """Alpha linear from `start` to `end`, then constant.
 
         alpha(t) = (1 - s) * start + s * end, s = min(t / total_iters, 1)
+
+    For JAX, Optax has the same schedule: `optax.linear_schedule(start, end, total_iters)`.
 
     Args:
         loss: A `BlurSim`, or any object whose `alpha` is to be set.
@@ -144,7 +146,7 @@ class CosineAlpha(_FromStartToEnd):
 
         alpha(t) = (1 - s) * start + s * end, s = (1 - cos(pi * min(t / total_iters, 1))) / 2
 
-    It is `optax.cosine_decay_schedule(0.9, total_iters, alpha=0.1 / 0.9)`.
+    For JAX, Optax has the same schedule: `optax.cosine_decay_schedule(start, total_iters, alpha=end / start)`.
 
     Args:
         loss: A `BlurSim`, or any object whose `alpha` is to be set.

@@ -98,10 +98,11 @@ MISCOUNTED = pytest.mark.xfail(raises=RuntimeError, reason="PyTorch 2.13 miscoun
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "spectrum", ["complex", *(pytest.param(spectrum, marks=MISCOUNTED) for spectrum in ("magnitude", "log"))]
+    "spectrum",
+    ["complex", "complex_l1", *(pytest.param(spectrum, marks=MISCOUNTED) for spectrum in ("magnitude", "log"))],
 )
-# PyTorch warns of its own calls.
-@pytest.mark.filterwarnings("ignore:.*deprecated")
+# PyTorch warns of its own calls, and that it leaves complex operations to its kernels.
+@pytest.mark.filterwarnings("ignore:.*deprecated", "ignore:Torchinductor does not support code generation for complex")
 def test_torch_compiled_ahead_of_time(spectrum: Any, tmp_path: Path) -> None:
     require("torch")
     import torch

@@ -40,21 +40,26 @@ def compare_files(
 
     Args:
         prediction: The file to judge.
-        target: The file that it should be.
-        preset: Options of the loss by what they are for. It excludes the four that follow.
-        alpha: Weight of Specific against General: 0.9 without a preset.
-        sobel_kernel_size: Side of the Sobel kernel: 5 without a preset.
-        spectrum: What General compares of each frequency: `"magnitude"` without a preset.
-        normalization: What differences are divided by: `"area"` without a preset.
-        color: Whether to compare red, green and blue, or luma alone.
-        luma: Which luma, as `--luma` has it.
-        data_range: What pixel value is white. By default the depth of the files says it.
-        as_stored: Whether values are compared as stored where colour profiles differ, or in sRGB.
-        resize: Whether a prediction of another size gets that of the target.
-        crop: Whether images of different sizes are cut to the size that both have.
-        crop_at: Which part is kept, the middle by default. It implies `crop`.
-        crop_border: How many pixels are left out at each side.
-        max_pixels: How many pixels an image may have.
+        target: The file to compare it with.
+        preset: `"original"`, `"training"` or `"perceptual"`. A preset sets `alpha`, `sobel_kernel_size`, `spectrum` and
+            `normalization`, so none of these four may be given with it.
+        alpha: Weight of Specific, in [0, 1]. 0.9 without a preset.
+        sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7. 5 without a preset.
+        spectrum: What General compares: `"magnitude"`, `"complex"`, `"complex_l1"` or `"log"`. `"magnitude"` without a
+            preset.
+        normalization: `"area"`, `"rms"` or `"relative"`. `"area"` without a preset.
+        color: True: compare red, green and blue. False: compare luma alone.
+        luma: `"full"`, which is 0.299 R + 0.587 G + 0.114 B, or `"bt601-limited"`, the Y channel that papers on
+            super-resolution and deblurring take. Only `"full"` goes with `color`.
+        data_range: The pixel value of white. None: 255, 65535 or 1, by the depth of the files.
+        as_stored: Only where the colour profiles differ. True: compare the values as they are stored. False: convert
+            8-bit images to sRGB first.
+        resize: True: resize a prediction of another size to that of the target.
+        crop: True: cut images of different sizes to the size that both have.
+        crop_at: The part that a crop keeps: `"middle"`, `"top-left"`, `"top-right"`, `"bottom-left"` or
+            `"bottom-right"`. None: the middle. It needs no `crop` beside it.
+        crop_border: Number of pixels that are left out at each side, after resizing or cropping.
+        max_pixels: The largest number of pixels that an image may have.
 
     Returns:
         A named tuple of `value`, `general`, `specific`, `mse`, `psnr`, `ssim`, and `notes` on what was done to the
