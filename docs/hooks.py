@@ -1,4 +1,4 @@
-"""What the site takes from elsewhere in the repository, and what it changes of the pages that its theme makes."""
+"""The repository's address on the site, and what the site changes of its pages."""
 
 import re
 import tomllib
@@ -10,13 +10,18 @@ PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 WIDE = {"reliability.md", "speed.md"}
 CODE_BLOCK_OR_TAG = re.compile(r"(<pre.*?</pre>|<svg.*?</svg>|<[^>]*>)", re.DOTALL)
 # Browsers break a line after a hyphen and at a space.
-ONE_NUMBER = re.compile(r"[-+]?\d[\d.,]*(?:e[-+]\d+| ± [\d.]+| ms, [\d.]+| to \d\.\d+| %| (?:dB|ms|MiB)\b)")
+ONE_NUMBER = re.compile(
+    r"[-+]?\d[\d.,]*"
+    r"(?:e[-+]\d+| ± [\d.]+| ms, [\d.]+| to \d\.\d+| %| (?:dB|ms|MiB)\b)"
+)
 SHORT_CODE = re.compile(r"(?<!<span></span>)<code>(?=[^<\n]{1,30}</code>)")
 
 
 def on_config(config: Any) -> None:
-    """Take the repository's address from `[project.urls]`, the one place that has it."""
-    config.repo_url = tomllib.loads(PROJECT.read_text())["project"]["urls"]["Repository"]
+    """Take the repository's address from `[project.urls]`, which alone has it."""
+    config.repo_url = tomllib.loads(PROJECT.read_text())["project"]["urls"][
+        "Repository"
+    ]
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
@@ -27,18 +32,24 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 
 def on_page_content(html: str, page: Any, **_: Any) -> str:
-    """Keep options and numbers on one line, and mend the links of notebooks and the descriptions of their figures."""
+    """Keep options and numbers on one line, and mend the links of notebooks."""
     if page.file.src_uri.endswith(".ipynb"):
         html = re.sub(r'href="(\w+)\.(?:md|ipynb)(?=["#])', r'href="\1.html', html)
-        html = html.replace("No description has been provided for this image", "What the code above draws")
+        html = html.replace(
+            "No description has been provided for this image",
+            "What the code above draws",
+        )
     html = SHORT_CODE.sub('<code class="one-line">', html)
     parts = CODE_BLOCK_OR_TAG.split(html)
-    parts[::2] = [ONE_NUMBER.sub(r'<span class="one-line">\g<0></span>', text) for text in parts[::2]]
+    parts[::2] = [
+        ONE_NUMBER.sub(r'<span class="one-line">\g<0></span>', text)
+        for text in parts[::2]
+    ]
     return "".join(parts)
 
 
 def on_post_page(output: str, **_: Any) -> str:
-    """Keep the link to the repository, without the script that asks GitHub for its stars: pages fetch nothing."""
+    """Leave out the script that asks GitHub for stars: pages fetch nothing."""
     return output.replace('data-md-component="source"', "")
 
 
