@@ -20,6 +20,8 @@ README = (ROOT / "README.md").read_text()
 # Those in tabs are indented.
 SNIPPET = re.compile(r"^( *)```python\n(.*?)^\1```\n(?:\n\1```text\n(.*?)^\1```\n)?", flags=re.DOTALL | re.MULTILINE)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Characters of code that fit beside both side bars of the site.
+WIDTH = 85
 # The snippets of a section or a tab, each with what it prints.
 Section = list[tuple[str, str]]
 
@@ -117,6 +119,18 @@ def test_the_page_on_the_command_line_prints_what_is_shown(tmp_path: Path) -> No
 @pytest.mark.parametrize("page", [page for page in PAGES if page.stem in SECTIONS], ids=lambda page: page.stem)
 def test_no_snippet_is_left_out(page: Path) -> None:
     assert sum(map(len, SECTIONS[page.stem])) == page.read_text().count("```python\n")
+
+
+@pytest.mark.parametrize("page", [*PAGES[1:], *sorted((ROOT / "docs").glob("*.ipynb"))], ids=lambda page: page.name)
+def test_code_fits_the_column(page: Path) -> None:
+    """Its width on the site: docs/site.css."""
+    if page.suffix == ".ipynb":
+        cells = [cell["source"] for cell in json.loads(page.read_text())["cells"] if cell["cell_type"] == "code"]
+        lines = [line.rstrip("\n") for cell in cells for line in cell]
+    else:
+        blocks = re.findall(r"^( *)```(?:python|bash)\n(.*?)^\1```$", page.read_text(), re.DOTALL | re.MULTILINE)
+        lines = [line for _, code in blocks for line in textwrap.dedent(code).splitlines()]
+    assert [line for line in lines if len(line) > WIDTH] == []
 
 
 def test_there_are_snippets_of_both_packages() -> None:
