@@ -161,7 +161,7 @@ def sweep(
 
     A loss suits a task if it grows with what the task should remove, and stays low for what does not matter.
 
-    Of an image of more than 1536 pixels a side, it takes the middle.
+    If a side of the image has more than 1536 pixels, the command takes the middle of the image.
 
     To compare kernel sizes or normalizations, run it once for each, with another --figure.
 
