@@ -14,7 +14,9 @@ ONE_NUMBER = re.compile(
     r"[-+]?\d[\d.,]*"
     r"(?:e[-+]\d+| ± [\d.]+| ms, [\d.]+| to \d\.\d+| %| (?:dB|ms|MiB)\b)"
 )
-SHORT_CODE = re.compile(r"(?<!<span></span>)<code>(?=[^<\n]{1,30}</code>)")
+INLINE_CODE = re.compile(r"(?<!<span></span>)<code>([^<\n]+)</code>")
+OPTION = re.compile(r"\S{0,20}(?:-|\.\[)\S{1,30}")
+API_NAME = re.compile(r'(<span class="doc doc-object-name[^>]*>)([^<]+)')
 
 
 def on_config(config: Any) -> None:
@@ -31,6 +33,14 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return markdown
 
 
+def keep_options(code: re.Match[str]) -> str:
+    """Code in a line of text: keep it on one line, or if it is long, its options."""
+    if len(code[1]) <= 30:
+        return f'<code class="one-line">{code[1]}</code>'
+    options = OPTION.sub(r'<span class="one-line">\g<0></span>', code[1])
+    return f"<code>{options}</code>"
+
+
 def on_page_content(html: str, page: Any, **_: Any) -> str:
     """Keep options and numbers on one line, and mend the links of notebooks."""
     if page.file.src_uri.endswith(".ipynb"):
@@ -39,7 +49,9 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
             "No description has been provided for this image",
             "What the code above draws",
         )
-    html = SHORT_CODE.sub('<code class="one-line">', html)
+    html = INLINE_CODE.sub(keep_options, html)
+    # A name breaks after a dot or an underscore.
+    html = API_NAME.sub(lambda x: x[1] + re.sub(r"([._])", r"\1<wbr>", x[2]), html)
     parts = CODE_BLOCK_OR_TAG.split(html)
     parts[::2] = [
         ONE_NUMBER.sub(r'<span class="one-line">\g<0></span>', text)
