@@ -365,7 +365,7 @@ def publish(name: str, machine: dict[str, str], figures: Any, text: str) -> None
     new = store.with_suffix(".new")
     new.write_text(json.dumps(found, indent=1) + "\n")
     new.replace(store)
-    text = f"{text}\n{', '.join(f'{key} {value}' for key, value in machine.items())}.\n"
+    text = f"{text}\nMeasured with: {', '.join(f'{key} {value}' for key, value in machine.items())}.\n"
     page.write("speed.md", name, text)
     print(text)
 
