@@ -36,8 +36,8 @@ def blursim_maps(
 ) -> BlurSimMaps:
     r"""Maps of where two images differ: over frequencies, and along edges.
 
-    For planes a and b of N pixels, `edges` is the absolute value of `E(a) - E(b)`. `spectrum` is that of the difference
-    that General takes, over the full spectrum: `|A| - |B|` for `"magnitude"`, `A - B` for `"complex"` and
+    For planes a and b of N pixels, `edges` is the absolute value of `E(a) - E(b)`. `spectrum` is the absolute value of
+    the difference of the full spectra: `|A| - |B|` for `"magnitude"`, `A - B` for `"complex"` and
     `"complex_l1"`, `log(|A| + c) - log(|B| + c)` for `"log"`. The maps are scaled so that Specific is
     `norm(edges) / N` and General is
 

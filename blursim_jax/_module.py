@@ -35,8 +35,8 @@ class BlurSim:
         reduction: Over images: `"mean"`, `"sum"` or `"none"`.
 
     Raises:
-        ValueError: An option is unknown or a number is out of range. An array as alpha is
-            checked when the loss is called.
+        ValueError: An option is unknown or a number is out of range. The shape of an array as alpha
+            is checked when the loss is called, and its values are not.
         TypeError: alpha is neither a number nor an array.
 
     References:

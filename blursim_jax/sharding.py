@@ -66,8 +66,7 @@ def blursim_data_parallel(
         A replicated scalar, or under `"none"` one value per image, sharded like the images.
 
     Raises:
-        ValueError: As `blursim`; the mesh has no such axis; N is not a multiple of the number of
-            devices.
+        ValueError: As `blursim`; the mesh has no such axis; N is not a multiple of the axis' size.
         TypeError: As `blursim`; `mesh` is no mesh.
 
     References:
@@ -136,8 +135,8 @@ def blursim_spatial_parallel(
         A replicated scalar, or under `"none"` replicated values per image. Gradients are sharded like the images.
 
     Raises:
-        ValueError: As `blursim`; the mesh has no such axis; H is not a multiple of the number of
-            devices, or each device would have too few rows. Rows are not padded, because that would change the image.
+        ValueError: As `blursim`; the mesh has no such axis; H is not a multiple of the axis' size, or each device
+            would have too few rows. Rows are not padded, because that would change the image.
         TypeError: As `blursim`; `mesh` is no mesh.
 
     References:

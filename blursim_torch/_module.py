@@ -29,8 +29,8 @@ class BlurSim(torch.nn.Module):
         reduction: Over images: `"mean"`, `"sum"` or `"none"`.
 
     Raises:
-        ValueError: An option is unknown or a number is out of range. A tensor as alpha is
-            checked when the loss is called.
+        ValueError: An option is unknown or a number is out of range. The shape of a tensor as alpha
+            is checked when the loss is called, and its values are not.
         TypeError: alpha is neither a number nor a tensor, or it is a `torch.nn.Parameter`.
 
     References:
@@ -66,7 +66,7 @@ class BlurSim(torch.nn.Module):
         _checks.check_reduction(reduction)
         self.reduction: Reduction = reduction
         self._weight: Tensor
-        # Setting it checks it; the shape of a tensor is checked against the images.
+        # `__setattr__` checks it. The shape of a tensor is checked when the images are known.
         self.alpha = alpha
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -146,7 +146,8 @@ class CosineAlpha(_FromStartToEnd):
 
         alpha(t) = (1 - s) * start + s * end, s = (1 - cos(pi * min(t / total_iters, 1))) / 2
 
-    For JAX, Optax has the same schedule: `optax.cosine_decay_schedule(start, total_iters, alpha=end / start)`.
+    For JAX, Optax has the same schedule if `start` is above 0: `optax.cosine_decay_schedule(start, total_iters,
+    alpha=end / start)`.
 
     Args:
         loss: A `BlurSim`, or any object whose `alpha` is to be set.

@@ -8,14 +8,19 @@ from typing import Any
 PROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 # Their tables take the room of the table of contents.
 WIDE = {"reliability.md", "speed.md"}
-CODE_BLOCK_OR_TAG = re.compile(r"(<pre.*?</pre>|<svg.*?</svg>|<[^>]*>)", re.DOTALL)
+CODE_OR_TAG = re.compile(
+    r"(<pre\b.*?</pre>|<code\b.*?</code>|<svg.*?</svg>|<script.*?</script>"
+    r"|<style.*?</style>|<[^>]*>)",
+    re.DOTALL,
+)
 # Browsers break a line after a hyphen and at a space.
 ONE_NUMBER = re.compile(
     r"[-+]?\d[\d.,]*"
     r"(?:e[-+]\d+| ± [\d.]+| ms, [\d.]+| to \d\.\d+| %| (?:dB|ms|MiB)\b)"
 )
+# That of a code block stands behind an empty span.
 INLINE_CODE = re.compile(r"(?<!<span></span>)<code>([^<\n]+)</code>")
-OPTION = re.compile(r"\S{0,20}(?:-|\.\[)\S{1,30}")
+OPTION = re.compile(r"(?<!\S)(?=\S{1,38}(?!\S))\S*(?:-|\.\[)\S+")
 API_NAME = re.compile(r'(<span class="doc doc-object-name[^>]*>)([^<]+)')
 
 
@@ -52,7 +57,7 @@ def on_page_content(html: str, page: Any, **_: Any) -> str:
     html = INLINE_CODE.sub(keep_options, html)
     # A name breaks after a dot or an underscore.
     html = API_NAME.sub(lambda x: x[1] + re.sub(r"([._])", r"\1<wbr>", x[2]), html)
-    parts = CODE_BLOCK_OR_TAG.split(html)
+    parts = CODE_OR_TAG.split(html)
     parts[::2] = [
         ONE_NUMBER.sub(r'<span class="one-line">\g<0></span>', text)
         for text in parts[::2]

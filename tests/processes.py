@@ -60,7 +60,7 @@ class Measured(NamedTuple):
 def measured(*command: Any, timeout: float = 600, **options: Any) -> Measured:
     """Run a command; unlike wall-clock time, that of the processor hardly depends on what else the machine does.
 
-    XLA compiles as it does for users: what the tests compile quickly takes more memory.
+    XLA compiles as it does for users. With the flags of conftest.py, programs take more memory.
     """
     options["env"] = options.get("env", os.environ) | {"XLA_FLAGS": ""}
     read, write = os.pipe()

@@ -126,6 +126,18 @@ def test_every_figure_opens_in_a_lightbox(site: Path) -> None:
 
 
 @pytest.mark.xdist_group("site")
+def test_numbers_and_options_keep_their_line(site: Path) -> None:
+    """In text and tables, and code blocks are as they were."""
+    text = {page.stem: page.read_text() for page in site.glob("*.html")}
+    assert '<span class="one-line">1e-05</span>' in text["reliability"]
+    assert re.search(r'<span class="one-line">\d+\.\d+ ± \d\.\d+</span>', text["training_results"])
+    assert '<code class="one-line">blursim_maps</code>' in text["what_it_measures"]
+    assert '<span class="one-line">--data-range</span>' in text["original"]
+    blocks = [block for page in text.values() for block in re.findall(r"<pre.*?</pre>", page, re.DOTALL)]
+    assert len(blocks) > 100 and not [block for block in blocks if "one-line" in block]
+
+
+@pytest.mark.xdist_group("site")
 @pytest.mark.parametrize("name", NAMES)
 def test_pages_of_the_api_are_laid_out(site: Path, name: str) -> None:
     """Signatures fit the column, what a function returns is one item of a list, and examples are code."""

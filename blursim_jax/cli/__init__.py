@@ -50,10 +50,10 @@ def compare_files(
         normalization: `"area"`, `"rms"` or `"relative"`. `"area"` without a preset.
         color: True: compare red, green and blue. False: compare luma alone.
         luma: `"full"`, which is 0.299 R + 0.587 G + 0.114 B, or `"bt601-limited"`, the Y channel that papers on
-            super-resolution and deblurring take. Only `"full"` goes with `color`.
+            super-resolution and deblurring take, 16 to 235 of 255. Only `"full"` goes with `color`.
         data_range: The pixel value of white. None: 255, 65535 or 1, by the depth of the files.
-        as_stored: Only where the colour profiles differ. True: compare the values as they are stored. False: convert
-            8-bit images to sRGB first.
+        as_stored: Only where the files' colour profiles or gamma differ. True: compare the values as they are stored.
+            False: convert 8-bit images that are not sRGB to sRGB first.
         resize: True: resize a prediction of another size to that of the target.
         crop: True: cut images of different sizes to the size that both have.
         crop_at: The part that a crop keeps: `"middle"`, `"top-left"`, `"top-right"`, `"bottom-left"` or
