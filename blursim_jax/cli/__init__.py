@@ -43,11 +43,11 @@ def compare_files(
         target: The file to compare it with.
         preset: `"original"`, `"training"` or `"perceptual"`. A preset sets `alpha`, `sobel_kernel_size`, `spectrum` and
             `normalization`, so none of these four may be given with it.
-        alpha: Weight of Specific, in [0, 1]. 0.9 without a preset.
-        sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7. 5 without a preset.
-        spectrum: What General compares: `"magnitude"`, `"complex"`, `"complex_l1"` or `"log"`. `"magnitude"` without a
-            preset.
-        normalization: `"area"`, `"rms"` or `"relative"`. `"area"` without a preset.
+        alpha: Weight of Specific, in [0, 1]. Without a preset 0.9.
+        sobel_kernel_size: Side of the Sobel kernel, 3, 5 or 7. Without a preset 5.
+        spectrum: What General compares: `"magnitude"`, `"complex"`, `"complex_l1"` or `"log"`. Without a preset
+            `"magnitude"`.
+        normalization: `"area"`, `"rms"` or `"relative"`. Without a preset `"area"`.
         color: True: compare red, green and blue. False: compare luma alone.
         luma: `"full"`, which is 0.299 R + 0.587 G + 0.114 B, or `"bt601-limited"`, the Y channel that papers on
             super-resolution and deblurring take, 16 to 235 of 255. Only `"full"` goes with `color`.
