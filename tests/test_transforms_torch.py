@@ -88,15 +88,22 @@ def close(actual: Any, expected: Any, tolerance: float = FLOAT64.same) -> None:
 SECOND = [Case(spectrum, "relative", 3) for spectrum in SPECTRA]
 
 
-# Most of these shapes with the slow tests.
+# Every spectrum and normalization once at every run, all pairs of them in CI, other shapes with the slow tests.
+CHOICES = list(itertools.product(SPECTRA, NORMALIZATIONS))
+ONCE = list(zip(SPECTRA, itertools.cycle(NORMALIZATIONS), strict=False))
+
+
 @pytest.mark.parametrize(
-    "shape",
-    [pytest.param(shape, marks=pytest.mark.slow if i else ()) for i, shape in enumerate(SHAPES)],
-    ids=str,
+    ("shape", "choices"),
+    [
+        pytest.param(SHAPES[0], ONCE, id=f"{SHAPES[0]}-once"),
+        pytest.param(SHAPES[0], CHOICES, id=f"{SHAPES[0]}", marks=pytest.mark.system),
+        *(pytest.param(shape, CHOICES, id=f"{shape}", marks=pytest.mark.slow) for shape in SHAPES[1:]),
+    ],
 )
-def test_gradcheck(shape: tuple[int, ...]) -> None:
-    """Slowly, by every pixel: forward, reverse and batched, by both images and alpha, every option."""
-    for i, (spectrum, normalization) in enumerate(itertools.product(SPECTRA, NORMALIZATIONS)):
+def test_gradcheck(shape: tuple[int, ...], choices: list[tuple[Any, Any]]) -> None:
+    """Slowly, by every pixel: forward, reverse and batched, by both images and alpha."""
+    for i, (spectrum, normalization) in enumerate(choices):
         fitting = [size for size in SIZES if size <= min(shape[-2:])]
         options = Case(spectrum, normalization, fitting[i % len(fitting)]).options()
         a, b = (x.requires_grad_() for x in images(*shape, seed=i))
