@@ -515,7 +515,7 @@ def test_inductor(case: Case, alphas: tuple[float, ...]) -> None:
         for same in (x, torch.zeros_like(x)):
             leaves = [same.clone().requires_grad_() for _ in range(2)]
             # After a second alpha, any other will do.
-            value: Any = compiled(*leaves, alpha=0.3 if len(alphas) > 1 else alphas[0], **options)
+            value: Any = compiled(*leaves, alpha=alphas[0] if len(alphas) == 1 else 0.3, **options)
             assert not value
             assert not any(g.any() for g in torch.autograd.grad(value, leaves))
         assert counter.frame_count <= min(len(alphas), 2)
