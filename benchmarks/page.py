@@ -1,10 +1,13 @@
 """Read and write the tables that commands put into pages of the documentation."""
 
 from pathlib import Path
+from typing import Any
 
 from blursim_jax.cli.files import replacing
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+# How Matplotlib saves a picture of the pages: with the same margin at every side.
+MARGIN: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.12}
 
 
 def read(page: str, name: str) -> str:

@@ -31,6 +31,7 @@ from rich.progress import track
 from scipy import io, ndimage, optimize, signal, stats
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from benchmarks import page
 from blursim_jax import blursim_terms
 from blursim_jax._checks import NORMALIZATIONS, SPECTRA
 from blursim_jax.cli.images import read
@@ -253,8 +254,7 @@ def main() -> None:
         arguments.json.write_text(json.dumps(content, indent=1) + "\n")
     if arguments.figure:
         shown = ["SSIM", "GMSD", "magnitude, area, 0.9", "log, relative, 0.8"]
-        # The tight bounding box leaves the same margin at every side.
-        draw(values, items, shown).savefig(arguments.figure, dpi=110, bbox_inches="tight", pad_inches=0.12)
+        draw(values, items, shown).savefig(arguments.figure, dpi=110, **page.MARGIN)
 
 
 if __name__ == "__main__":

@@ -190,7 +190,12 @@ ROWS = {
         "Known vulnerabilities of what is locked",
         "none",
         "pip-audit --disable-pip --strict -r requirements-test.txt",
-        lambda r: "none" if r.code == 0 else (r.output.strip().splitlines() or ["nothing was said"])[-1],
+        # Without the name of the logger.
+        lambda r: (
+            "none"
+            if r.code == 0
+            else re.sub(r"^ERROR:\S+?:", "", (r.output.strip().splitlines() or ["nothing was said"])[-1])
+        ),
     ),
     "accelerator": Row(
         "A GPU beside the CPU",

@@ -297,8 +297,7 @@ def plot(figures: list[Figure], path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     fig.supxlabel("ms, value and gradient of 8x3x256x256; beside the bars: ratio to the floor", fontsize=9)
     new = path.with_suffix(".new.png")
-    # The tight bounding box leaves the same margin at every side.
-    fig.savefig(new, dpi=120, bbox_inches="tight", pad_inches=0.12)
+    fig.savefig(new, dpi=120, **page.MARGIN)
     new.replace(path)
 
 

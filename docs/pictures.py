@@ -43,7 +43,7 @@ def show(
     axes.set_title(title, fontsize=10)
 
 
-def close() -> ConstrainedLayoutEngine:
+def compressed() -> ConstrainedLayoutEngine:
     """A layout without bands between pictures, but with a gap above their titles."""
     return ConstrainedLayoutEngine(compress=True, h_pad=0.08)
 
@@ -69,7 +69,7 @@ def terms() -> Figure:
     maps = [
         blursim_maps(*pair) for pair in ((near, black), (far, black), (near, far))
     ]
-    figure = Figure(figsize=(9, 7.2), layout=close())
+    figure = Figure(figsize=(9, 7.2), layout=compressed())
     grid = figure.subplots(3, 3)
     for axes, image, title in zip(
         grid[0],
@@ -152,7 +152,7 @@ def blind_spots() -> Figure:
         "blurred, for comparison": ndimage.gaussian_filter(photo, 1.5),
     }
     # Two columns: the lines above the pictures can be read on a phone.
-    figure = Figure(figsize=(6.5, 8.4), layout=close())
+    figure = Figure(figsize=(6.5, 8.4), layout=compressed())
     grid = figure.subplots(3, 2).ravel()
     show(grid[0], photo, "x, the target")
     for axes, (name, image) in zip(grid[1:], others.items(), strict=True):
@@ -208,7 +208,7 @@ def descents() -> Figure:
             blursim(x, photo, alpha=alpha) + jnp.abs(x - photo).mean()
         ),
     }
-    figure = Figure(figsize=(9, 5.4), layout=close())
+    figure = Figure(figsize=(9, 5.4), layout=compressed())
     grid = figure.subplots(2, 4)
     for row, (name, start) in zip(grid, starts.items(), strict=True):
         show(row[0], start, f"start: {name}")

@@ -6,7 +6,6 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Any
 
 from benchmarks import page, training
 from benchmarks.training.runs import execute, execute_elsewhere, run_all
@@ -90,10 +89,8 @@ def write(results: Results, out: Path) -> None:
     with replacing(page.DOCS / "training_results.json") as new:
         new.write_text(f"[\n{lines}\n]\n")
     study = STUDIES["losses"]
-    # The tight bounding box leaves the same margin at every side.
-    style: dict[str, Any] = {"dpi": 110, "bbox_inches": "tight", "pad_inches": 0.12}
-    draw(results).savefig(page.DOCS / "training_results.png", **style)
-    draw_photos(out, study.seeds - 1, study.steps).savefig(page.DOCS / "training_photos.png", **style)
+    draw(results).savefig(page.DOCS / "training_results.png", dpi=110, **page.MARGIN)
+    draw_photos(out, study.seeds - 1, study.steps).savefig(page.DOCS / "training_photos.png", dpi=110, **page.MARGIN)
 
 
 if __name__ == "__main__":
